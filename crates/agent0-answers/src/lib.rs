@@ -1,0 +1,1 @@
+//! What the final answer of a text is, and when two answers are the same.

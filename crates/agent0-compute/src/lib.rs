@@ -1,0 +1,1 @@
+//! SIMD kernels over plain slices and the thread pool they share.

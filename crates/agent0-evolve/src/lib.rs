@@ -1,0 +1,1 @@
+//! Co-evolution methods, their phases and rewards, the run store and resume.

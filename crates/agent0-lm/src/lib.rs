@@ -1,0 +1,1 @@
+//! The embedded engine: model files, tokenizer, transformer, LoRA, sampler, optimizer.

@@ -1,0 +1,1 @@
+//! Trajectories, votes, advantages, objectives, and the rollout loop with tools.

@@ -1,0 +1,1 @@
+//! Running untrusted Python: isolation, limits, one warm zygote.

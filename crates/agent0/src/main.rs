@@ -1,0 +1,2 @@
+//! The `agent0` command.
+fn main() {}
