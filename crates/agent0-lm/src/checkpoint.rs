@@ -1,0 +1,94 @@
+//! A model's weights by role, whatever file they come from. Reading is in `gguf.rs` and `hf.rs`.
+
+use std::path::Path;
+
+use crate::config::ModelConfig;
+use crate::error::ModelError;
+
+/// A weight of the model, by its role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Tensor {
+    /// Token embedding `[vocab, hidden]`. Where a tied model's file holds two copies, the one of higher precision.
+    Embedding,
+    /// Output head `[vocab, hidden]`; the embedding itself when tied.
+    Head,
+    /// Weight of the last RMS norm `[hidden]`.
+    FinalNorm,
+    /// A weight of a decoder layer.
+    Layer(usize, LayerTensor),
+}
+
+/// A weight of a decoder layer. Matrices are `[out, in]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LayerTensor {
+    /// RMS norm before attention `[hidden]`.
+    AttnNorm,
+    /// Query projection `[heads * head_dim, hidden]`.
+    Q,
+    /// Query bias `[heads * head_dim]`.
+    QBias,
+    /// Key projection `[kv_heads * head_dim, hidden]`.
+    K,
+    /// Key bias `[kv_heads * head_dim]`.
+    KBias,
+    /// Value projection `[kv_heads * head_dim, hidden]`.
+    V,
+    /// Value bias `[kv_heads * head_dim]`.
+    VBias,
+    /// RMS norm of each query head `[head_dim]`.
+    QNorm,
+    /// RMS norm of each key head `[head_dim]`.
+    KNorm,
+    /// Output projection of attention `[hidden, heads * head_dim]`.
+    O,
+    /// RMS norm before the feed-forward layer `[hidden]`.
+    FfnNorm,
+    /// Gate projection `[ffn, hidden]`.
+    Gate,
+    /// Up projection `[ffn, hidden]`.
+    Up,
+    /// Down projection `[hidden, ffn]`.
+    Down,
+}
+
+impl Tensor {
+    /// The shape the configuration gives this weight, rows first.
+    pub fn shape(self, config: &ModelConfig) -> Vec<usize> {
+        let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        match self {
+            Tensor::Embedding | Tensor::Head => vec![config.vocab, config.hidden],
+            Tensor::FinalNorm => vec![config.hidden],
+            Tensor::Layer(_, part) => match part {
+                LayerTensor::AttnNorm | LayerTensor::FfnNorm => vec![config.hidden],
+                LayerTensor::Q => vec![q, config.hidden],
+                LayerTensor::QBias => vec![q],
+                LayerTensor::K | LayerTensor::V => vec![kv, config.hidden],
+                LayerTensor::KBias | LayerTensor::VBias => vec![kv],
+                LayerTensor::QNorm | LayerTensor::KNorm => vec![config.head_dim],
+                LayerTensor::O => vec![config.hidden, q],
+                LayerTensor::Gate | LayerTensor::Up => vec![config.ffn, config.hidden],
+                LayerTensor::Down => vec![config.hidden, config.ffn],
+            },
+        }
+    }
+}
+
+/// A model's configuration and weights. Weights are read when asked for, one at a time.
+pub trait Checkpoint: Send + Sync {
+    /// The model's shape.
+    fn config(&self) -> &ModelConfig;
+
+    /// One weight as f32, row-major, in the half-split rotary order of Hugging Face.
+    ///
+    /// # Errors
+    /// The tensor is missing (biases and head norms of an architecture without them included), has the wrong shape,
+    /// or cannot be read.
+    fn tensor(&self, tensor: Tensor) -> Result<Vec<f32>, ModelError>;
+}
+
+/// Opens a `.gguf` file or a Hugging Face folder (config.json and *.safetensors). Reads the headers only, and checks that
+/// every weight the architecture needs is there in its right shape.
+pub fn open(path: &Path) -> Result<Box<dyn Checkpoint>, ModelError> {
+    let metadata = std::fs::metadata(path).map_err(|e| ModelError::io(path, e))?;
+    if metadata.is_dir() { Ok(Box::new(crate::hf::HfFolder::open(path)?)) } else { Ok(Box::new(crate::gguf::GgufModel::open(path)?)) }
+}
