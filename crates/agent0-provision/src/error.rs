@@ -1,0 +1,122 @@
+//! Why provisioning failed, and what to do about it.
+
+use std::path::{Path, PathBuf};
+
+use crate::human_bytes;
+
+/// Why something could not be provided.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProvisionError {
+    /// No folder for the cache can be named.
+    #[error("no place for the cache: neither AGENT0_CACHE, XDG_CACHE_HOME nor HOME is set; set AGENT0_CACHE to a folder")]
+    NoCacheFolder,
+    /// A model name that is not in the registry.
+    #[error("unknown model `{name}`; known: {known} (or give the path of a .gguf file or of a Hugging Face model folder)")]
+    UnknownModel {
+        /// The name as given.
+        name: String,
+        /// Known names, the nearest first.
+        known: String,
+    },
+    /// A model path that does not exist.
+    #[error("no model at {path}: there is no such file or folder; give an existing .gguf file or model folder, or one of: {known}")]
+    NoSuchPath {
+        /// The path as given.
+        path: PathBuf,
+        /// The registry's names.
+        known: String,
+    },
+    /// The disk said no.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried, such as `write`.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The disk is too full to begin.
+    #[error("not enough disk space for {what}: {} needed under {path}, {} free; free some, or set AGENT0_CACHE to a folder on another disk", human_bytes(*needed), human_bytes(*free))]
+    NoSpace {
+        /// What was to be stored.
+        what: String,
+        /// The folder.
+        path: PathBuf,
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes free.
+        free: u64,
+    },
+    /// The bytes are not the ones the registry names.
+    #[error("{what} is not what it should be (SHA-256 {found}, expected {expected}); it was removed")]
+    WrongDigest {
+        /// Which bytes.
+        what: String,
+        /// Digest of the registry.
+        expected: String,
+        /// Digest found.
+        found: String,
+    },
+    /// A source answered, but with something that cannot be used, or did not answer.
+    #[error("{source_name}: {cause}")]
+    Source {
+        /// Which source.
+        source_name: String,
+        /// What it said.
+        cause: String,
+    },
+    /// No source had the model.
+    #[error("could not obtain model `{model}`:\n{}\nCheck the network (HF_ENDPOINT names a hub mirror), or put the file somewhere yourself and give its path", attempts.iter().map(|a| format!("  - {a}")).collect::<Vec<_>>().join("\n"))]
+    NoSource {
+        /// The model.
+        model: String,
+        /// One line per source tried.
+        attempts: Vec<String>,
+    },
+    /// No usable Python interpreter.
+    #[error(
+        "no usable Python: {cause}; install Python 3.10 or newer (`apt install python3 python3-venv`), or set AGENT0_PYTHON to an interpreter"
+    )]
+    NoPython {
+        /// What was tried and what came of it.
+        cause: String,
+    },
+    /// The interpreter has no pip.
+    #[error(
+        "{python} has no pip, which fetches model parts; `apt install python3-pip python3-venv`, or set AGENT0_PYTHON to a Python that has it"
+    )]
+    NoPip {
+        /// The interpreter.
+        python: PathBuf,
+    },
+    /// The Python tool's environment could not be made.
+    #[error("could not set up the Python environment in {path}: {cause}\n{remedy}")]
+    PythonEnv {
+        /// Where it was to be.
+        path: PathBuf,
+        /// What went wrong.
+        cause: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+}
+
+impl ProvisionError {
+    /// For `map_err`: an i/o error while doing `action` at `path`.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// A fault of one source of a model.
+    pub(crate) fn source(source_name: &str, cause: impl std::fmt::Display) -> Self {
+        Self::Source { source_name: source_name.to_string(), cause: cause.to_string() }
+    }
+
+    /// Whether the fault lies with this machine's disk, so that no other source would fare better.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::NoSpace { .. })
+    }
+}
