@@ -1,0 +1,1 @@
+//! The AdamW update and the gradient norm.

@@ -1,0 +1,125 @@
+//! Aligned memory: the storage of packed matrices, and reusable scratch for kernels.
+//!
+//! Fresh pages are dear (each is faulted in and zeroed), so hot paths borrow scratch from a [`ScratchPool`] instead of
+//! allocating.
+#![allow(unsafe_code)]
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, PoisonError};
+
+const LINE: usize = 16;
+
+/// One cache line: the unit of allocation, which makes every buffer 64-byte aligned.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; LINE]);
+
+/// A 64-byte aligned slice of `f32`, zero at first.
+#[derive(Clone)]
+pub(crate) struct AlignedBuffer {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+impl AlignedBuffer {
+    pub(crate) fn zeroed(len: usize) -> Self {
+        Self { lines: vec![Line([0.0; LINE]); len.div_ceil(LINE)], len }
+    }
+
+    fn capacity(&self) -> usize {
+        self.lines.len() * LINE
+    }
+
+    /// The same memory as 32-bit words: for storage that is not `f32`.
+    pub(crate) fn words(&self) -> &[u32] {
+        // SAFETY: `f32` and `u32` have the same size and alignment, and any bits are a valid `u32`.
+        unsafe { std::slice::from_raw_parts(self.as_ptr().cast(), self.len) }
+    }
+
+    pub(crate) fn words_mut(&mut self) -> &mut [u32] {
+        // SAFETY: as in `words`; any bits are a valid `f32` too.
+        unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr().cast(), self.len) }
+    }
+}
+
+impl Deref for AlignedBuffer {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        // SAFETY: `Line` is exactly 16 `f32` without padding and `len <= capacity`.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+    }
+}
+
+impl DerefMut for AlignedBuffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as in `deref`, and the borrow is unique.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+    }
+}
+
+/// Buffers that were used before and may be used again.
+#[derive(Default)]
+pub(crate) struct ScratchPool {
+    idle: Mutex<Vec<AlignedBuffer>>,
+}
+
+impl ScratchPool {
+    /// A buffer of `len` elements with unspecified contents, handed back when dropped.
+    pub(crate) fn take(&self, len: usize) -> Scratch<'_> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let fitting = (0..idle.len()).filter(|&i| idle[i].capacity() >= len).min_by_key(|&i| idle[i].capacity());
+        let reused = fitting.map(|i| idle.swap_remove(i));
+        if reused.is_none() {
+            // Nothing fits: the new buffer replaces the largest idle one, so that sizes settle and do not pile up.
+            if let Some(largest) = (0..idle.len()).max_by_key(|&i| idle[i].capacity()) {
+                idle.swap_remove(largest);
+            }
+        }
+        drop(idle);
+        let mut buffer = reused.unwrap_or_else(|| AlignedBuffer::zeroed(len));
+        buffer.len = len;
+        Scratch { pool: self, buffer }
+    }
+}
+
+/// A borrowed scratch buffer.
+pub(crate) struct Scratch<'a> {
+    pool: &'a ScratchPool,
+    buffer: AlignedBuffer,
+}
+
+impl Deref for Scratch<'_> {
+    type Target = AlignedBuffer;
+    fn deref(&self) -> &AlignedBuffer {
+        &self.buffer
+    }
+}
+
+impl DerefMut for Scratch<'_> {
+    fn deref_mut(&mut self) -> &mut AlignedBuffer {
+        &mut self.buffer
+    }
+}
+
+impl Drop for Scratch<'_> {
+    fn drop(&mut self) {
+        let buffer = std::mem::replace(&mut self.buffer, AlignedBuffer { lines: Vec::new(), len: 0 });
+        self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scratch_is_aligned_and_reused() {
+        let pool = ScratchPool::default();
+        let first = pool.take(1000).as_ptr();
+        assert_eq!(first as usize % 64, 0);
+        assert_eq!(pool.take(500).as_ptr(), first);
+        let (a, b) = (pool.take(10), pool.take(10));
+        assert_ne!(a.as_ptr(), b.as_ptr());
+        assert_eq!((a.len(), b.len()), (10, 10));
+    }
+}

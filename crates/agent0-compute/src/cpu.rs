@@ -1,0 +1,121 @@
+//! Instruction-set levels: which one the processor has, and the macro that compiles one body for each of them.
+
+use std::fmt;
+
+/// An instruction-set level. Each includes the ones before it, so levels compare with `<`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Isa {
+    /// What the compilation target guarantees (SSE2 on x86-64, NEON on AArch64).
+    Portable,
+    /// AVX2 with fused multiply-add.
+    Avx2,
+    /// AVX-512 F, BW, VL and DQ.
+    Avx512,
+    /// AVX-512 with the bf16 dot product.
+    Avx512Bf16,
+}
+
+impl Isa {
+    /// The highest level of this processor.
+    pub fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::is_x86_feature_detected as has;
+            if !(has!("avx2") && has!("fma")) {
+                return Isa::Portable;
+            }
+            if !(has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("avx512dq")) {
+                return Isa::Avx2;
+            }
+            if has!("avx512bf16") { Isa::Avx512Bf16 } else { Isa::Avx512 }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        Isa::Portable
+    }
+
+    /// Every level this processor has, lowest first.
+    pub fn available() -> Vec<Self> {
+        let best = Self::detect();
+        [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16].into_iter().filter(|&isa| isa <= best).collect()
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Isa::Portable => "portable",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+            Isa::Avx512Bf16 => "avx512-bf16",
+        })
+    }
+}
+
+/// Compiles `body` once per instruction-set level and calls the copy for the level of a [`Compute`](crate::Compute).
+///
+/// `simd!(pub(crate) fn axpy(a: f32, x: &[f32], y: &mut [f32]) = axpy_body);` defines `axpy(cx, a, x, y)`.
+/// The body is an `#[inline(always)] fn axpy_body<const FMA: bool>(..)` of plain loops, which the compiler vectorises
+/// anew in every copy; what it calls must be `#[inline(always)]` too. `FMA` says whether the level has a fused
+/// multiply-add: hand it to [`mul_add`].
+macro_rules! simd {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:ident) => {
+        $(#[$meta])*
+        #[allow(unsafe_code, clippy::too_many_arguments)]
+        $vis fn $name(cx: &$crate::pool::Compute, $($arg: $ty),*) $(-> $ret)? {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]
+                fn avx512($($arg: $ty),*) $(-> $ret)? {
+                    $body::<true>($($arg),*)
+                }
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2($($arg: $ty),*) $(-> $ret)? {
+                    $body::<true>($($arg),*)
+                }
+                // SAFETY: the level of a `Compute` never exceeds what the processor has (`Compute::new`).
+                match cx.isa() {
+                    $crate::cpu::Isa::Avx512 | $crate::cpu::Isa::Avx512Bf16 => return unsafe { avx512($($arg),*) },
+                    $crate::cpu::Isa::Avx2 => return unsafe { avx2($($arg),*) },
+                    $crate::cpu::Isa::Portable => {}
+                }
+            }
+            let _ = cx;
+            $body::<false>($($arg),*)
+        }
+    };
+}
+pub(crate) use simd;
+
+/// `a * b + c`, fused where the level has the instruction; without it a fused operation would be a slow library call.
+#[inline(always)]
+pub(crate) fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::Compute;
+
+    #[inline(always)]
+    fn dot_body<const FMA: bool>(x: &[f32], y: &[f32]) -> f32 {
+        x.iter().zip(y).fold(0.0, |sum, (&x, &y)| mul_add::<FMA>(x, y, sum))
+    }
+    simd!(fn dot(x: &[f32], y: &[f32]) -> f32 = dot_body);
+
+    #[test]
+    fn every_level_runs_the_stamped_body() {
+        let x: Vec<f32> = (0..37).map(|i| i as f32).collect();
+        for isa in Isa::available() {
+            assert_eq!(dot(&Compute::new(1, isa), &x, &x), 16206.0, "{isa}");
+        }
+    }
+
+    #[test]
+    fn levels_are_ordered_and_end_with_the_detected_one() {
+        let levels = Isa::available();
+        assert!(levels.is_sorted());
+        assert_eq!(levels[0], Isa::Portable);
+        assert_eq!(*levels.last().unwrap(), Isa::detect());
+    }
+}

@@ -1,0 +1,1 @@
+//! Log-softmax statistics and their backward pass.
