@@ -1,0 +1,319 @@
+//! Finds where a stretch of sampled text must stop (algorithm.md section 1), byte by byte as tokens arrive.
+//!
+//! Works on bytes, so a character may be spread over tokens. A fence is a run of three or more backticks that starts
+//! its line, indented or not; the word after it names the language.
+//!
+//! - A python block is closed by the last backtick of its closing fence; the rest of that line is not waited for.
+//! - An output block is invented when the model itself writes its opening fence.
+//! - An answer is a balanced `\boxed{...}` with something in it, outside any block. Braces escaped by a backslash do
+//!   not count. An empty box is no answer: it comes from models that repeat their instructions.
+
+use std::sync::Arc;
+
+use agent0_engine::{Codec, StopRule, StopState, TokenId};
+
+/// What ends a stretch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// A closed python block with this program.
+    Code(String),
+    /// The model began an output block.
+    Output {
+        /// The byte of the stretch at which its fence starts.
+        at: usize,
+        /// Whether a python block is still open there.
+        in_block: bool,
+    },
+    /// A box with this content.
+    Boxed(String),
+}
+
+/// Whether the tool can be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// There is no tool: blocks of any kind are just text without answers in it.
+    Answers,
+    /// The tool's calls are used up: python blocks are not run, but results are not to be invented either.
+    AnswersAndOutputs,
+    /// The tool is ready.
+    All,
+}
+
+/// The state along one stretch, which starts at a line's start outside any block.
+pub(crate) struct Scanner {
+    watch: Watch,
+    /// Bytes seen.
+    seen: usize,
+    /// The line so far.
+    line: Vec<u8>,
+    block: Option<Block>,
+    open_box: Option<OpenBox>,
+}
+
+/// A code block that is not closed yet.
+struct Block {
+    python: bool,
+    /// Backticks of the opening fence; the closing one has at least as many.
+    backticks: usize,
+    /// Columns before the opening fence, taken off the lines inside.
+    indent: usize,
+    code: Vec<u8>,
+}
+
+/// A box whose last brace is not closed yet.
+struct OpenBox {
+    /// Braces open inside it.
+    depth: usize,
+    /// The last byte was a backslash that escapes the next.
+    escape: bool,
+    content: Vec<u8>,
+}
+
+impl Scanner {
+    pub(crate) fn new(watch: Watch) -> Self {
+        Self { watch, seen: 0, line: Vec::new(), block: None, open_box: None }
+    }
+
+    /// Takes the bytes of one token; what it completes, if anything. Nothing may be pushed after that.
+    pub(crate) fn push(&mut self, token: &[u8]) -> Option<Found> {
+        token.iter().find_map(|&byte| self.byte(byte))
+    }
+
+    fn byte(&mut self, byte: u8) -> Option<Found> {
+        self.seen += 1;
+        if byte == b'\n' {
+            self.end_line();
+            return None;
+        }
+        self.line.push(byte);
+        let fence = Fence::parse(&self.line);
+        let Some(block) = &mut self.block else {
+            return match fence {
+                Some(fence) => {
+                    self.open_box = None;
+                    self.invented_output(&fence)
+                }
+                None => self.text(byte),
+            };
+        };
+        let fence = fence?;
+        if block.python && self.watch == Watch::All && fence.backticks >= block.backticks {
+            return Some(Found::Code(String::from_utf8_lossy(&block.code).into_owned()));
+        }
+        if block.python { self.invented_output(&fence) } else { None }
+    }
+
+    /// A fence that opens an output block, after text or in place of a python block's closing fence.
+    fn invented_output(&self, fence: &Fence) -> Option<Found> {
+        let watched = self.watch != Watch::Answers && fence.info == "output";
+        watched.then(|| Found::Output { at: self.seen - (self.line.len() - fence.indent), in_block: self.block.is_some() })
+    }
+
+    /// One byte of prose, the line's end excepted.
+    fn text(&mut self, byte: u8) -> Option<Found> {
+        let Some(open) = &mut self.open_box else {
+            if byte == b'{' && self.line[..self.line.len() - 1].trim_ascii_end().ends_with(b"\\boxed") {
+                self.open_box = Some(OpenBox { depth: 0, escape: false, content: Vec::new() });
+            }
+            return None;
+        };
+        let closed = open.push(byte);
+        if !closed {
+            return None;
+        }
+        let content = String::from_utf8_lossy(&open.content).trim().to_owned();
+        self.open_box = None;
+        (!content.is_empty()).then_some(Found::Boxed(content))
+    }
+
+    fn end_line(&mut self) {
+        let fence = Fence::parse(&self.line);
+        match (&mut self.block, fence) {
+            (Some(block), Some(fence)) if fence.backticks >= block.backticks && fence.info.is_empty() => self.block = None,
+            (Some(block), _) => block.push_line(&self.line),
+            (None, Some(fence)) if !fence.info.contains('`') => self.block = Some(Block::open(&fence)),
+            (None, _) => {
+                if let Some(open) = &mut self.open_box {
+                    open.push(b'\n');
+                }
+            }
+        }
+        self.line.clear();
+    }
+}
+
+impl OpenBox {
+    /// True when `byte` is the brace that closes the box.
+    fn push(&mut self, byte: u8) -> bool {
+        match byte {
+            _ if self.escape => self.escape = false,
+            b'\\' => self.escape = true,
+            b'{' => self.depth += 1,
+            b'}' if self.depth == 0 => return true,
+            b'}' => self.depth -= 1,
+            _ => {}
+        }
+        self.content.push(byte);
+        false
+    }
+}
+
+impl Block {
+    fn open(fence: &Fence) -> Self {
+        let language = fence.info.split_whitespace().next().unwrap_or("").to_ascii_lowercase();
+        let python = matches!(language.as_str(), "python" | "py" | "python3");
+        Self { python, backticks: fence.backticks, indent: fence.indent, code: Vec::new() }
+    }
+
+    fn push_line(&mut self, line: &[u8]) {
+        let indent = line.iter().take(self.indent).take_while(|byte| byte.is_ascii_whitespace()).count();
+        self.code.extend_from_slice(&line[indent..]);
+        self.code.push(b'\n');
+    }
+}
+
+/// A line that is a fence, as far as it has been seen.
+struct Fence {
+    indent: usize,
+    backticks: usize,
+    /// What follows the backticks, trimmed.
+    info: String,
+}
+
+impl Fence {
+    fn parse(line: &[u8]) -> Option<Self> {
+        let trimmed = line.trim_ascii_start();
+        let backticks = trimmed.iter().take_while(|&&byte| byte == b'`').count();
+        (backticks >= 3).then(|| Self {
+            indent: line.len() - trimmed.len(),
+            backticks,
+            info: String::from_utf8_lossy(trimmed[backticks..].trim_ascii()).into_owned(),
+        })
+    }
+}
+
+/// The scanner as an engine's stop condition.
+pub(crate) struct StretchRule {
+    pub(crate) codec: Arc<dyn Codec>,
+    pub(crate) watch: Watch,
+}
+
+struct StretchState {
+    codec: Arc<dyn Codec>,
+    scanner: Scanner,
+}
+
+impl StopRule for StretchRule {
+    fn start(&self) -> Box<dyn StopState> {
+        Box::new(StretchState { codec: self.codec.clone(), scanner: Scanner::new(self.watch) })
+    }
+}
+
+impl StopState for StretchState {
+    fn push(&mut self, id: TokenId) -> bool {
+        self.scanner.push(self.codec.bytes(id)).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first find in `text`, and what of `text` was read by then. The same whether fed whole or byte by byte.
+    fn find(watch: Watch, text: &str) -> Option<(Found, &str)> {
+        let mut scanner = Scanner::new(watch);
+        let bytewise = text.bytes().find_map(|byte| scanner.push(&[byte]));
+        let seen = scanner.seen;
+        assert_eq!(Scanner::new(watch).push(text.as_bytes()), bytewise);
+        bytewise.map(|found| (found, &text[..seen]))
+    }
+
+    fn code(text: &str) -> Option<String> {
+        match find(Watch::All, text) {
+            Some((Found::Code(code), _)) => Some(code),
+            _ => None,
+        }
+    }
+
+    fn boxed(text: &str) -> Option<String> {
+        match find(Watch::Answers, text) {
+            Some((Found::Boxed(content), _)) => Some(content),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_python_block_ends_at_its_closing_fence() {
+        let text = "Let us compute.\n```python\nx = 1\nprint(x)\n```\nNow";
+        let (found, read) = find(Watch::All, text).unwrap();
+        assert_eq!(found, Found::Code("x = 1\nprint(x)\n".into()));
+        assert!(read.ends_with("print(x)\n```"));
+    }
+
+    #[test]
+    fn language_tags() {
+        for tag in ["python", "py", "python3", "Python", " python", "python  ", "python title=x", "python\r"] {
+            assert_eq!(code(&format!("```{tag}\n1\n```")).as_deref(), Some("1\n"), "{tag:?}");
+        }
+        for tag in ["", "pythonic", "c", "text", "outputs"] {
+            assert_eq!(code(&format!("```{tag}\n1\n```\n")), None, "{tag:?}");
+        }
+    }
+
+    #[test]
+    fn fences_stand_at_line_starts() {
+        assert_eq!(code("see ```python\n1\n```"), None);
+        assert_eq!(code("```python\ns = 'a```'\n```").as_deref(), Some("s = 'a```'\n"));
+        assert_eq!(code("- do\n    ```python\n    if x:\n        y\n\n    ```").as_deref(), Some("if x:\n    y\n\n"));
+        assert_eq!(code("````python\n'''\n```\n'''\n````").as_deref(), Some("'''\n```\n'''\n"));
+        assert_eq!(code("```python print(1)``` is inline\n```py\n2\n```").as_deref(), Some("2\n"));
+    }
+
+    #[test]
+    fn an_empty_block_is_a_block() {
+        assert_eq!(code("```python\n```").as_deref(), Some(""));
+    }
+
+    #[test]
+    fn other_blocks_hide_python_fences_and_boxes() {
+        assert_eq!(code("```text\n```python\n1\n```\n"), None);
+        assert_eq!(boxed("```latex\n\\boxed{1}\n```\n\\boxed{2}").as_deref(), Some("2"));
+        assert_eq!(boxed("```python\nprint(r'\\boxed{1}')\n"), None);
+    }
+
+    #[test]
+    fn boxes() {
+        assert_eq!(boxed(r"so \boxed{42}.").as_deref(), Some("42"));
+        assert_eq!(boxed(r"\boxed{\frac{1}{2}}").as_deref(), Some(r"\frac{1}{2}"));
+        assert_eq!(boxed(r"\boxed {7}").as_deref(), Some("7"));
+        assert_eq!(boxed(r"\boxed{\left\{ 1, 2 \right.}").as_deref(), Some(r"\left\{ 1, 2 \right."));
+        assert_eq!(boxed("\\boxed{1\n+ 2}").as_deref(), Some("1\n+ 2"));
+        assert_eq!(boxed("\\boxed{é 数}").as_deref(), Some("é 数"));
+        assert_eq!(boxed(r"\boxed{} then \boxed{ 3 }").as_deref(), Some("3"));
+        assert_eq!(boxed(r"\boxed{1"), None);
+        assert_eq!(boxed(r"\fbox{1} boxed{2}"), None);
+        assert_eq!(boxed("\\boxed{1 +\n```text\n}\n```\n\\boxed{5}").as_deref(), Some("5"), "a block ends an open box");
+    }
+
+    #[test]
+    fn invented_output_is_found_at_its_fence() {
+        let text = "I run it.\n```output\n5\n```";
+        let (found, read) = find(Watch::All, text).unwrap();
+        assert_eq!((found, read), (Found::Output { at: "I run it.\n".len(), in_block: false }, "I run it.\n```output"));
+        assert_eq!(find(Watch::Answers, text), None);
+    }
+
+    #[test]
+    fn after_the_last_call_python_is_not_run_but_output_is_still_invented() {
+        let text = "```python\n1\n```\n```output\n";
+        assert_eq!(find(Watch::AnswersAndOutputs, text).unwrap().0, Found::Output { at: "```python\n1\n```\n".len(), in_block: false });
+        let unclosed = "```python\n1\n  ```output\n";
+        assert_eq!(find(Watch::AnswersAndOutputs, unclosed).unwrap().0, Found::Output { at: "```python\n1\n  ".len(), in_block: true });
+        assert_eq!(find(Watch::AnswersAndOutputs, "```text\n```output\n").map(|f| f.0), None);
+    }
+
+    #[test]
+    fn invalid_utf8_is_replaced() {
+        assert_eq!(Scanner::new(Watch::Answers).push(b"\\boxed{\xff}"), Some(Found::Boxed("\u{fffd}".into())));
+    }
+}
