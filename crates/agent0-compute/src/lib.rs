@@ -14,12 +14,18 @@ mod adamw;
 mod attention;
 mod buffer;
 mod cpu;
+mod dot;
+mod exp;
 mod gemm;
 mod gemm_tn;
+mod lanes;
 mod norm;
 mod pool;
 mod rope;
+mod share;
 mod softmax;
+#[cfg(test)]
+mod testing;
 
 pub use activation::*;
 pub use adamw::*;

@@ -1,0 +1,82 @@
+//! Lanes for any processor: arrays that the compiler turns into whatever vectors the target has.
+
+use super::{LANES, Lanes};
+
+#[derive(Clone, Copy)]
+pub(crate) struct Portable([f32; LANES]);
+
+impl Portable {
+    #[inline(always)]
+    fn zip(self, b: Self, f: impl Fn(f32, f32) -> f32) -> Self {
+        Self(std::array::from_fn(|i| f(self.0[i], b.0[i])))
+    }
+}
+
+/// `2^n` for whole `n` in the exponent range of normal numbers.
+#[inline(always)]
+fn power(n: i32) -> f32 {
+    f32::from_bits(((n + 127) << 23) as u32)
+}
+
+impl Lanes for Portable {
+    const TILE_COLUMNS: usize = 1;
+
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        Self([x; LANES])
+    }
+    #[inline(always)]
+    fn load(x: &[f32]) -> Self {
+        Self(std::array::from_fn(|i| x[..LANES][i]))
+    }
+    #[inline(always)]
+    fn store(self, x: &mut [f32]) {
+        x[..LANES].copy_from_slice(&self.0);
+    }
+    #[inline(always)]
+    fn add(self, b: Self) -> Self {
+        self.zip(b, |a, b| a + b)
+    }
+    #[inline(always)]
+    fn sub(self, b: Self) -> Self {
+        self.zip(b, |a, b| a - b)
+    }
+    #[inline(always)]
+    fn mul(self, b: Self) -> Self {
+        self.zip(b, |a, b| a * b)
+    }
+    #[inline(always)]
+    fn div(self, b: Self) -> Self {
+        self.zip(b, |a, b| a / b)
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        Self(self.0.map(f32::sqrt))
+    }
+    #[inline(always)]
+    fn mul_add(self, b: Self, c: Self) -> Self {
+        self.mul(b).add(c)
+    }
+    #[inline(always)]
+    fn max(self, b: Self) -> Self {
+        self.zip(b, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    fn min(self, b: Self) -> Self {
+        self.zip(b, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    fn round(self) -> Self {
+        // Beyond 2^23 there are no fractions, and adding that much leaves none.
+        const WHOLE: f32 = (1 << 23) as f32;
+        Self(self.0.map(|x| if x.abs() < WHOLE { ((x.abs() + WHOLE) - WHOLE).copysign(x) } else { x }))
+    }
+    #[inline(always)]
+    fn scale_by_power(self, n: Self) -> Self {
+        // In two steps, since 2^n itself may be out of range; only the second can round.
+        self.zip(n, |x, n| {
+            let n = n as i32;
+            x * power(n >> 1) * power(n - (n >> 1))
+        })
+    }
+}
