@@ -200,3 +200,6 @@ fn digest_of(path: &Path, entry: &ModelEntry, progress: Progress) -> Result<Stri
     let task = Task::start(progress, format!("verifying {}", entry.name), Some(entry.bytes));
     sha256_file(path, &task)
 }
+
+#[cfg(test)]
+mod tests;

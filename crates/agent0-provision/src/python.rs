@@ -9,8 +9,9 @@ use crate::ProvisionError;
 /// The oldest Python that the pinned packages support.
 const OLDEST: (u32, u32) = (3, 10);
 
-/// Asks an interpreter who it is. In a virtual environment, the interpreter below it is the one that lasts.
-const WHO: &str = "import sys; print(*sys.version_info[:3]); print(getattr(sys, '_base_executable', None) or sys.executable)";
+/// Asks an interpreter who it is. Of a virtual environment, the interpreter below it is the one that lasts.
+const WHO: &str = "import os, sys; print(*sys.version_info[:3]); \
+    print(os.path.realpath(getattr(sys, '_base_executable', None) or sys.executable))";
 
 /// An interpreter that answers.
 #[derive(Debug, Clone)]
@@ -70,6 +71,14 @@ pub(crate) fn run(command: &mut Command) -> Result<String, String> {
     let lines: Vec<&str> = said.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
     let tail = lines[lines.len().saturating_sub(6)..].join(" | ");
     Err(format!("{name} failed ({}): {tail}", output.status))
+}
+
+/// Writes an executable script that plays an interpreter. A child process writes it: a file that this process had open for
+/// writing could be inherited by another test's child just then, and would be too busy to be run.
+#[cfg(test)]
+pub(crate) fn write_script(path: &Path, text: &str) {
+    let status = Command::new("sh").args(["-c", "printf %s \"$2\" > \"$1\" && chmod +x \"$1\"", "sh"]).arg(path).arg(text).status();
+    assert!(status.is_ok_and(|s| s.success()));
 }
 
 #[cfg(test)]

@@ -148,3 +148,6 @@ fn check(folder: &Path, env: &PythonEnv) -> Result<(), ProvisionError> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;
