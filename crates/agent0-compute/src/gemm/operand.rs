@@ -1,0 +1,138 @@
+//! The activations of a product, in the order in which tiles read them.
+//!
+//! Rows go in blocks of eight. Packed, a block is `[step][row]` words (see `packed` for words and steps), so that a tile
+//! reads one short stream; `f32` rows may also be read where they are, which pays when there is little to multiply with.
+#![allow(unsafe_code)]
+
+use super::packed::{Dtype, PANEL, PackedMatrix};
+use super::tile::MAX_ROWS;
+use crate::buffer::Scratch;
+use crate::cpu::simd;
+use crate::pool::Compute;
+use crate::share::Shared;
+
+/// Blocks of rows that one task packs.
+const BLOCKS_PER_TASK: usize = 4;
+/// Words below which packing is not worth waking other threads.
+const INLINE_WORDS: usize = 1 << 14;
+/// Steps packed together: a square with the eight rows.
+const STEPS: usize = 16;
+
+/// Rows of `x`, packed or in place.
+pub(crate) enum Operand<'a> {
+    Packed { words: Scratch<'a>, rows: usize, steps: usize },
+    InPlace { x: &'a [f32], rows: usize, ld: usize },
+}
+
+/// A block of rows: word `(row, step)` is at `start + row * self.row + step * self.step`.
+pub(crate) struct Block {
+    pub(crate) start: *const u32,
+    pub(crate) rows: usize,
+    pub(crate) row: usize,
+    pub(crate) step: usize,
+}
+
+impl<'a> Operand<'a> {
+    /// The first `rows` rows of `x` for a product with `w`.
+    pub(crate) fn new(cx: &'a Compute, rows: usize, x: &'a [f32], ld: usize, w: &PackedMatrix) -> Self {
+        if w.dtype() == Dtype::F32 && (w.n() <= PANEL || rows <= MAX_ROWS) {
+            return Operand::InPlace { x, rows, ld };
+        }
+        let (k, steps, dtype) = (w.k(), w.steps(), w.dtype());
+        let mut scratch = cx.scratch(rows * steps);
+        let words = Shared::new(scratch.words_mut());
+        let blocks = rows.div_ceil(MAX_ROWS);
+        let pack = |task: usize| {
+            for block in (task * BLOCKS_PER_TASK..blocks).take(BLOCKS_PER_TASK) {
+                let first = block * MAX_ROWS;
+                let rows = MAX_ROWS.min(rows - first);
+                // SAFETY: blocks do not overlap and each is packed once.
+                let to = unsafe { words.part(first * steps..(first + rows) * steps) };
+                match dtype {
+                    Dtype::F32 => pack_f32(cx, rows, &x[first * ld..], ld, k, to),
+                    Dtype::Bf16 => pack_bf16(cx, rows, &x[first * ld..], ld, k, to),
+                }
+            }
+        };
+        let tasks = blocks.div_ceil(BLOCKS_PER_TASK);
+        if rows * steps < INLINE_WORDS {
+            (0..tasks).for_each(pack)
+        } else {
+            cx.run(tasks, &pack)
+        }
+        Operand::Packed { words: scratch, rows, steps }
+    }
+
+    pub(crate) fn block(&self, block: usize) -> Block {
+        let first = block * MAX_ROWS;
+        match self {
+            Operand::Packed { words, rows, steps } => {
+                let rows = MAX_ROWS.min(rows - first);
+                Block { start: words.words()[first * steps..].as_ptr(), rows, row: 1, step: rows }
+            }
+            Operand::InPlace { x, rows, ld } => {
+                Block { start: x[first * ld..].as_ptr().cast(), rows: MAX_ROWS.min(rows - first), row: *ld, step: 1 }
+            }
+        }
+    }
+}
+
+/// Two neighbours along `k` as bf16, the first in the lower half.
+#[inline(always)]
+pub(crate) fn bf16_pair(even: f32, odd: f32) -> u32 {
+    round_bf16(even) | round_bf16(odd) << 16
+}
+
+/// The bf16 nearest to `x`, ties to even; NaN stays NaN.
+#[inline(always)]
+fn round_bf16(x: f32) -> u32 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
+    (if x.is_nan() { bits | 0x0040_0000 } else { rounded }) >> 16
+}
+
+simd!(fn pack_f32(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) = pack_f32_body);
+simd!(fn pack_bf16(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) = pack_bf16_body);
+
+#[inline(always)]
+fn pack_f32_body<const FMA: bool>(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) {
+    pack_body(rows, k, to, |row, step, words| {
+        let x = &x[row * ld + step..row * ld + k];
+        for (word, x) in words.iter_mut().zip(x) {
+            *word = x.to_bits();
+        }
+    });
+}
+
+#[inline(always)]
+fn pack_bf16_body<const FMA: bool>(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) {
+    pack_body(rows, k.div_ceil(2), to, |row, step, words| {
+        let x = &x[row * ld + 2 * step..row * ld + k];
+        if let Some(x) = x.first_chunk::<{ 2 * STEPS }>() {
+            for i in 0..STEPS {
+                words[i] = bf16_pair(x[2 * i], x[2 * i + 1]);
+            }
+        } else {
+            for (word, x) in words.iter_mut().zip(x.chunks(2)) {
+                *word = bf16_pair(x[0], x.get(1).copied().unwrap_or(0.0));
+            }
+        }
+    });
+}
+
+/// Packs a block of rows, square by square; `read(row, step, words)` gives the words of a row from `step` on.
+#[inline(always)]
+fn pack_body(rows: usize, steps: usize, to: &mut [u32], read: impl Fn(usize, usize, &mut [u32; STEPS])) {
+    let mut square = [[0u32; STEPS]; MAX_ROWS];
+    for (chunk, to) in to.chunks_mut(STEPS * rows).enumerate() {
+        for (row, words) in square[..rows].iter_mut().enumerate() {
+            read(row, chunk * STEPS, words);
+        }
+        for (step, to) in to.chunks_exact_mut(rows).enumerate() {
+            for (to, words) in to.iter_mut().zip(&square) {
+                *to = words[step];
+            }
+        }
+    }
+    debug_assert_eq!(to.len(), rows * steps);
+}

@@ -1,0 +1,179 @@
+//! The layout of frozen weights.
+//!
+//! A matrix `[n, k]` is cut into panels of 48 outputs (the last one 16, 32 or 48). Inside a panel one *step* is a row of
+//! 32-bit words, one word for each output; a word is one `f32`, or two bf16 neighbours along `k`:
+//!
+//! ```text
+//!             panel 0                                  panel 1
+//!   step 0    | n0  k0,k1 | n1  k0,k1 | .. | n47 k0,k1 |   | n48 k0,k1 | ..
+//!   step 1    | n0  k2,k3 | n1  k2,k3 | .. | n47 k2,k3 |   | n48 k2,k3 | ..
+//!   ..
+//! ```
+//!
+//! Panels follow one another in memory, each from its first step to its last, so a product reads the weights as one
+//! stream. Every row of words starts at a 64-byte boundary. Outputs past `n` and an odd last `k` are filled with zeros.
+#![allow(unsafe_code)]
+
+use crate::buffer::AlignedBuffer;
+use crate::gemm::operand::bf16_pair;
+use crate::pool::Compute;
+use crate::share::Shared;
+
+/// Outputs in a panel: three AVX-512 vectors.
+pub(crate) const PANEL: usize = 48;
+/// The width of the last panel is a multiple of this.
+const NARROW: usize = 16;
+
+/// Steps filled together: a stretch of the panel that stays in cache while its columns are written one by one.
+const FILL_STEPS: usize = 64;
+
+/// How packed weights are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dtype {
+    /// 32-bit floating point.
+    F32,
+    /// The upper half of it: 8 bits of precision, half of the memory traffic.
+    Bf16,
+}
+
+impl Dtype {
+    /// Elements along `k` in a 32-bit word.
+    pub(crate) fn per_word(self) -> usize {
+        match self {
+            Dtype::F32 => 1,
+            Dtype::Bf16 => 2,
+        }
+    }
+}
+
+/// A frozen matrix `[n, k]` (outputs, inputs), laid out for [`gemm`](crate::gemm).
+#[derive(Clone)]
+pub struct PackedMatrix {
+    n: usize,
+    k: usize,
+    dtype: Dtype,
+    data: AlignedBuffer,
+}
+
+impl PackedMatrix {
+    /// Packs `scale * w`, with element `(n, k)` at `w[n * row_stride + k * col_stride]`.
+    ///
+    /// # Panics
+    /// When `w` is too short for the shape.
+    #[allow(clippy::too_many_arguments)]
+    pub fn pack(cx: &Compute, w: &[f32], n: usize, k: usize, row_stride: usize, col_stride: usize, scale: f32, dtype: Dtype) -> Self {
+        let mut packed = Self::zeroed(n, k, dtype);
+        packed.repack(cx, w, row_stride, col_stride, scale);
+        packed
+    }
+
+    /// Replaces the values, as [`pack`](Self::pack) does; shape and type stay.
+    ///
+    /// # Panics
+    /// When `w` is too short for the shape.
+    pub fn repack(&mut self, cx: &Compute, w: &[f32], row_stride: usize, col_stride: usize, scale: f32) {
+        if self.n == 0 || self.k == 0 {
+            return;
+        }
+        let last = (self.n - 1) * row_stride + (self.k - 1) * col_stride;
+        assert!(last < w.len(), "weights are too short for [{}, {}]", self.n, self.k);
+        self.fill(cx, |n, k| w[n * row_stride + k * col_stride] * scale);
+    }
+
+    /// The transpose `[k, n]` of the same stored values.
+    pub fn transposed(&self, cx: &Compute) -> PackedMatrix {
+        let mut packed = Self::zeroed(self.k, self.n, self.dtype);
+        packed.fill(cx, |n, k| self.get(k, n));
+        packed
+    }
+
+    /// Number of outputs.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Number of inputs.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// How the values are stored.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// Memory held, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.data.len() * size_of::<u32>()
+    }
+
+    /// Copies row `n` (the weights of one output) to `out`, widened to `f32`: an embedding lookup.
+    ///
+    /// # Panics
+    /// When `n` is no row or `out` is not `k` long.
+    pub fn read_row(&self, n: usize, out: &mut [f32]) {
+        assert!(n < self.n && out.len() == self.k, "no row {n} of length {} in [{}, {}]", out.len(), self.n, self.k);
+        for (k, out) in out.iter_mut().enumerate() {
+            *out = self.get(n, k);
+        }
+    }
+
+    /// Words along `k`.
+    pub(crate) fn steps(&self) -> usize {
+        self.k.div_ceil(self.dtype.per_word())
+    }
+
+    pub(crate) fn panels(&self) -> usize {
+        self.n.div_ceil(PANEL)
+    }
+
+    /// The words `[steps, width]` of a panel, and its width.
+    pub(crate) fn panel(&self, panel: usize) -> (&[u32], usize) {
+        let (start, width) = (panel * PANEL * self.steps(), width(self.n, panel));
+        (&self.data.words()[start..start + self.steps() * width], width)
+    }
+
+    fn zeroed(n: usize, k: usize, dtype: Dtype) -> Self {
+        let words = n.next_multiple_of(NARROW) * k.div_ceil(dtype.per_word());
+        Self { n, k, dtype, data: AlignedBuffer::zeroed(words) }
+    }
+
+    fn get(&self, n: usize, k: usize) -> f32 {
+        let (panel, width) = self.panel(n / PANEL);
+        let word = panel[k / self.dtype.per_word() * width + n % PANEL];
+        match self.dtype {
+            Dtype::F32 => f32::from_bits(word),
+            Dtype::Bf16 if k.is_multiple_of(2) => f32::from_bits(word << 16),
+            Dtype::Bf16 => f32::from_bits(word & 0xffff_0000),
+        }
+    }
+
+    fn fill(&mut self, cx: &Compute, value: impl Fn(usize, usize) -> f32 + Sync) {
+        let (n, k, dtype, steps) = (self.n, self.k, self.dtype, self.steps());
+        let panels = self.panels();
+        let words = Shared::new(self.data.words_mut());
+        cx.run(panels, &|p| {
+            let width = width(n, p);
+            // SAFETY: panels do not overlap and each is filled by one task.
+            let panel = unsafe { words.part(p * PANEL * steps..(p * PANEL + width) * steps) };
+            for (block, rows) in panel.chunks_mut(FILL_STEPS * width).enumerate() {
+                for j in 0..width.min(n - p * PANEL) {
+                    for (row, step) in (block * FILL_STEPS..).take(rows.len() / width).enumerate() {
+                        rows[row * width + j] = match dtype {
+                            Dtype::F32 => value(p * PANEL + j, step).to_bits(),
+                            Dtype::Bf16 => {
+                                let odd = if 2 * step + 1 < k { value(p * PANEL + j, 2 * step + 1) } else { 0.0 };
+                                bf16_pair(value(p * PANEL + j, 2 * step), odd)
+                            }
+                        };
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Outputs of a panel, with the zeros that round the last one up.
+fn width(n: usize, panel: usize) -> usize {
+    (n - panel * PANEL).next_multiple_of(NARROW).min(PANEL)
+}

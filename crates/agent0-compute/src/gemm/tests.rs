@@ -1,0 +1,174 @@
+//! Products against `f64` references, and the promise of equal bits.
+
+use super::*;
+use crate::cpu::Isa;
+use crate::testing::noise;
+
+fn rounded(x: f32, dtype: Dtype) -> f32 {
+    match dtype {
+        Dtype::F32 => x,
+        Dtype::Bf16 => half::bf16::from_f32(x).to_f32(),
+    }
+}
+
+const DTYPES: [Dtype; 2] = [Dtype::F32, Dtype::Bf16];
+
+/// `(m, n, k)`: below, at and above the tile, the panel, the block of steps and the chunk of rows.
+const SHAPES: [(usize, usize, usize); 12] = [
+    (1, 1, 1),
+    (3, 16, 5),
+    (1, 50, 33),
+    (7, 47, 64),
+    (8, 48, 384),
+    (9, 49, 385),
+    (13, 100, 401),
+    (130, 97, 200),
+    (17, 33, 1000),
+    (40, 250, 777),
+    (300, 16, 130),
+    (150, 320, 16),
+];
+
+#[test]
+fn products_match_an_f64_reference() {
+    for isa in Isa::available() {
+        let cx = Compute::new(2, isa);
+        for dtype in DTYPES {
+            for (m, n, k) in SHAPES {
+                for write in [Write::Set, Write::Add] {
+                    let (ldx, ldy) = (k + 3, n + 5);
+                    let (x, w) = (noise(m * ldx, 1), noise(n * k, 2));
+                    let before = noise(m * ldy, 3);
+                    let mut y = before.clone();
+                    let packed = PackedMatrix::pack(&cx, &w, n, k, k, 1, 0.5, dtype);
+                    gemm(&cx, m, &x, ldx, &packed, &mut y, ldy, write);
+                    for (at, (&y, &before)) in y.iter().zip(&before).enumerate() {
+                        let (i, j) = (at / ldy, at % ldy);
+                        if j >= n {
+                            assert_eq!(y, before, "padding of a row was written");
+                            continue;
+                        }
+                        let product = |l| f64::from(rounded(x[i * ldx + l], dtype)) * f64::from(rounded(0.5 * w[j * k + l], dtype));
+                        let size: f64 = (0..k).map(|l| product(l).abs()).sum();
+                        let sum: f64 = (0..k).map(product).sum::<f64>() + if write == Write::Add { f64::from(before) } else { 0.0 };
+                        let error = (f64::from(y) - sum).abs();
+                        assert!(error <= 1e-6 * size + 1e-6, "{isa} {dtype:?} {write:?} [{m},{n},{k}] at ({i},{j}): {y} is not {sum}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_gives_the_same_bits_in_any_batch_and_on_any_number_of_threads() {
+    let (rows, lines) = (300, 3);
+    for (n, k) in [(100, 1003), (16, 896), (530, 16), (96, 2000)] {
+        let (ldx, x, w) = (k, noise(rows * k, 4), noise(n * k, 5));
+        for isa in Isa::available() {
+            for dtype in DTYPES {
+                for write in [Write::Set, Write::Add] {
+                    let mut expected: Option<Vec<u32>> = None;
+                    for threads in [1, 2, 3] {
+                        let cx = Compute::new(threads, isa);
+                        let packed = PackedMatrix::pack(&cx, &w, n, k, k, 1, 1.0, dtype);
+                        for m in [1, 7, 64, 300] {
+                            // Rows 0..3 of the big batch, as the last rows of each smaller one.
+                            let take = m.min(lines);
+                            let mut batch = x[(rows - (m - take)) * k..].to_vec();
+                            batch.extend_from_slice(&x[..take * k]);
+                            let mut y = vec![0.25; m * n];
+                            gemm(&cx, m, &batch, ldx, &packed, &mut y, n, write);
+                            let bits: Vec<u32> = y[(m - take) * n..].iter().map(|y| y.to_bits()).collect();
+                            let expected = expected.get_or_insert_with(|| {
+                                (0..lines)
+                                    .flat_map(|i| {
+                                        let mut y = vec![0.25; n];
+                                        gemm(&cx, 1, &x[i * k..], ldx, &packed, &mut y, n, write);
+                                        y.into_iter().map(f32::to_bits)
+                                    })
+                                    .collect()
+                            });
+                            assert!(bits == expected[..take * n], "{isa} {dtype:?} {write:?} [{m},{n},{k}] on {threads} threads");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn long_inputs_go_through_in_passes() {
+    let cx = Compute::new(2, Isa::detect());
+    // Two passes: more words than are packed at once.
+    let (m, n, k) = (700, 17, 70_000);
+    let (x, w) = (noise(m * k, 6), noise(n * k, 7));
+    let packed = PackedMatrix::pack(&cx, &w, n, k, k, 1, 1.0, Dtype::Bf16);
+    let (mut all, mut one) = (vec![0.0; m * n], vec![0.0; n]);
+    gemm(&cx, m, &x, k, &packed, &mut all, n, Write::Set);
+    for i in [0, 127, 383, 384, 699] {
+        gemm(&cx, 1, &x[i * k..], k, &packed, &mut one, n, Write::Set);
+        assert_eq!(all[i * n..(i + 1) * n], one, "row {i}");
+    }
+}
+
+#[test]
+fn empty_products_are_defined() {
+    let cx = Compute::new(1, Isa::detect());
+    let none = PackedMatrix::pack(&cx, &[], 3, 0, 0, 1, 1.0, Dtype::Bf16);
+    let mut y = [5.0; 6];
+    gemm(&cx, 2, &[], 0, &none, &mut y, 3, Write::Add);
+    assert_eq!(y, [5.0; 6]);
+    gemm(&cx, 2, &[], 0, &none, &mut y, 3, Write::Set);
+    assert_eq!(y, [0.0; 6]);
+    gemm(&cx, 0, &[], 0, &none, &mut [], 3, Write::Set);
+}
+
+#[test]
+fn values_that_are_not_numbers_are_not_hidden() {
+    for isa in Isa::available() {
+        let cx = Compute::new(1, isa);
+        for dtype in DTYPES {
+            let packed = PackedMatrix::pack(&cx, &[1.0; 50 * 40], 50, 40, 40, 1, 1.0, dtype);
+            let mut x = vec![1.0; 20 * 40];
+            x[7] = f32::from_bits(0x7fff_ffff);
+            let mut y = vec![0.0; 20 * 50];
+            gemm(&cx, 20, &x, 40, &packed, &mut y, 50, Write::Set);
+            assert!(y[..50].iter().all(|y| y.is_nan()) && y[50..].iter().all(|&y| y == 40.0), "{isa} {dtype:?}");
+        }
+    }
+}
+
+#[test]
+fn packing_keeps_the_values() {
+    let cx = Compute::new(2, Isa::detect());
+    let (n, k) = (101, 77);
+    let w = noise(n * k, 8);
+    for dtype in DTYPES {
+        let packed = PackedMatrix::pack(&cx, &w, n, k, k, 1, 2.0, dtype);
+        let mut columns = vec![0.0; n * k];
+        for i in 0..n {
+            for j in 0..k {
+                columns[j * n + i] = w[i * k + j];
+            }
+        }
+        let mut repacked = PackedMatrix::pack(&cx, &vec![9.0; n * k], n, k, k, 1, 2.0, dtype);
+        repacked.repack(&cx, &columns, 1, n, 2.0);
+        let transposed = packed.transposed(&cx);
+        assert_eq!((transposed.n(), transposed.k(), transposed.dtype()), (k, n, dtype));
+        assert!(packed.bytes() >= n * k * 4 / dtype.per_word());
+        let (mut row, mut column, mut other) = (vec![0.0; k], vec![0.0; n], vec![0.0; k]);
+        for i in 0..n {
+            packed.read_row(i, &mut row);
+            let expected: Vec<f32> = w[i * k..(i + 1) * k].iter().map(|&w| rounded(2.0 * w, dtype)).collect();
+            assert_eq!(row, expected);
+            repacked.read_row(i, &mut other);
+            assert_eq!(row, other);
+            for j in [0, k / 2, k - 1] {
+                transposed.read_row(j, &mut column);
+                assert_eq!(column[i], row[j]);
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The innermost loop: a tile of a few rows times a few vectors of outputs, held in registers along `k`.
+#![allow(unsafe_code)]
+
+use super::Write;
+use std::ops::Range;
+
+/// Rows in a full block of activations, and the most that any tile has.
+pub(crate) const MAX_ROWS: usize = 8;
+/// The most vectors of outputs that any tile has side by side.
+pub(crate) const MAX_VECTORS: usize = 3;
+
+/// Where a tile reads and writes. Strides are in 32-bit words.
+#[derive(Clone, Copy)]
+pub(crate) struct Tile {
+    /// Steps along `k` (one word each).
+    pub(crate) steps: usize,
+    /// Activation word `(row, step)` is at `a + row * a_row + step * a_step`.
+    pub(crate) a: *const u32,
+    pub(crate) a_row: usize,
+    pub(crate) a_step: usize,
+    /// The weight words of a step start at `b + step * b_step`.
+    pub(crate) b: *const u32,
+    pub(crate) b_step: usize,
+    /// Sums to go on from; null to start at zero.
+    pub(crate) start: *const f32,
+    pub(crate) start_row: usize,
+    /// Where the sums go.
+    pub(crate) out: *mut f32,
+    pub(crate) out_row: usize,
+    pub(crate) write: Write,
+}
+
+/// How words are multiplied on one instruction set.
+///
+/// # Safety
+/// Every method may use the instruction set, which the processor must have, and reads or writes `LANES` words (or one,
+/// for `a`) at its pointer, of any alignment.
+pub(crate) trait Arithmetic {
+    /// A vector of sums.
+    type Sum: Copy;
+    /// An activation word, in all lanes.
+    type A: Copy;
+    /// A vector of weight words.
+    type B: Copy;
+    const LANES: usize;
+
+    unsafe fn zero() -> Self::Sum;
+    unsafe fn load(from: *const f32) -> Self::Sum;
+    unsafe fn store(sum: Self::Sum, to: *mut f32);
+    unsafe fn add(x: Self::Sum, y: Self::Sum) -> Self::Sum;
+    unsafe fn broadcast(a: *const u32) -> Self::A;
+    unsafe fn weights(b: *const u32) -> Self::B;
+    /// `sum + a * b`, one product after the other.
+    unsafe fn accumulate(sum: Self::Sum, a: Self::A, b: Self::B) -> Self::Sum;
+    /// Asks for the cache line at `at`, which need not exist.
+    #[inline(always)]
+    unsafe fn prefetch(_at: *const u32) {}
+}
+
+/// How far ahead of their use weights are asked for, in steps.
+const PREFETCH_STEPS: usize = 8;
+
+/// Computes a tile of `ROWS` rows and `VECTORS` vectors.
+///
+/// # Safety
+/// The processor has `T`'s instruction set and all that `t` describes can be accessed.
+#[inline(always)]
+pub(crate) unsafe fn tile<T: Arithmetic, const ROWS: usize, const VECTORS: usize>(t: &Tile) {
+    // SAFETY: the caller vouches for the instruction set and for the extents in `t`.
+    unsafe {
+        let mut sums = [[T::zero(); VECTORS]; ROWS];
+        if !t.start.is_null() {
+            for (row, sums) in sums.iter_mut().enumerate() {
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    *sum = T::load(t.start.add(row * t.start_row + v * T::LANES));
+                }
+            }
+        }
+        let (mut a, mut b) = (t.a, t.b);
+        for _ in 0..t.steps {
+            let mut weights = [T::weights(b); VECTORS];
+            for v in 1..VECTORS {
+                weights[v] = T::weights(b.add(v * T::LANES));
+            }
+            for line in 0..(VECTORS * T::LANES).div_ceil(16) {
+                T::prefetch(b.wrapping_add(PREFETCH_STEPS * t.b_step + 16 * line));
+            }
+            for row in 0..ROWS {
+                let x = T::broadcast(a.add(row * t.a_row));
+                for v in 0..VECTORS {
+                    sums[row][v] = T::accumulate(sums[row][v], x, weights[v]);
+                }
+            }
+            a = a.wrapping_add(t.a_step);
+            b = b.wrapping_add(t.b_step);
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            for (v, &sum) in sums.iter().enumerate() {
+                let out = t.out.add(row * t.out_row + v * T::LANES);
+                T::store(if t.write == Write::Add { T::add(T::load(out), sum) } else { sum }, out);
+            }
+        }
+    }
+}
+
+/// A [`tile`] compiled for an instruction set.
+pub(crate) type TileFn = unsafe fn(&Tile);
+
+/// The tiles of one kind of arithmetic, and how a block is cut into them.
+pub(crate) struct Kernel {
+    pub(crate) lanes: usize,
+    /// `tiles[rows - 1][vectors - 1]`.
+    pub(crate) tiles: &'static [[TileFn; MAX_VECTORS]],
+    /// Vectors side by side that still fit the registers.
+    pub(crate) vectors: usize,
+}
+
+impl Kernel {
+    /// The columns of a panel, in the widths of tiles.
+    pub(crate) fn strips(&self, width: usize) -> impl Iterator<Item = Range<usize>> {
+        cut(width, self.vectors * self.lanes)
+    }
+
+    /// The rows of a block, in the heights of tiles.
+    pub(crate) fn row_groups(&self, rows: usize) -> impl Iterator<Item = Range<usize>> {
+        cut(rows, self.tiles.len())
+    }
+
+    /// Computes a tile of `rows` rows and `columns` outputs, as cut by [`strips`](Self::strips) and
+    /// [`row_groups`](Self::row_groups).
+    ///
+    /// # Safety
+    /// All that `t` describes can be accessed, and the processor has the kernel's instruction set.
+    pub(crate) unsafe fn run(&self, rows: usize, columns: usize, t: &Tile) {
+        debug_assert!(columns.is_multiple_of(self.lanes));
+        // SAFETY: handed on to the caller.
+        unsafe { self.tiles[rows - 1][columns / self.lanes - 1](t) }
+    }
+}
+
+fn cut(len: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..len).step_by(most).map(move |start| start..len.min(start + most))
+}
