@@ -1,4 +1,4 @@
-//! A model's weights by role, whatever file they come from. Reading is in `gguf.rs` and `hf.rs`.
+//! A model's weights by role, whatever file they come from. Reading is in `gguf_model.rs` and `hf.rs`.
 
 use std::path::Path;
 
@@ -73,6 +73,21 @@ impl Tensor {
     }
 }
 
+/// Every weight that the architecture of `config` has.
+pub(crate) fn all_tensors(config: &ModelConfig) -> impl Iterator<Item = Tensor> {
+    use LayerTensor::*;
+    let mut parts = vec![AttnNorm, Q, K, V, O, FfnNorm, Gate, Up, Down];
+    if config.qkv_bias {
+        parts.extend([QBias, KBias, VBias]);
+    }
+    if config.qk_norm {
+        parts.extend([QNorm, KNorm]);
+    }
+    // Lazy: the number of layers is a file's claim.
+    let layers = (0..config.layers).flat_map(move |layer| parts.clone().into_iter().map(move |part| Tensor::Layer(layer, part)));
+    [Tensor::Embedding, Tensor::Head, Tensor::FinalNorm].into_iter().chain(layers)
+}
+
 /// A model's configuration and weights. Weights are read when asked for, one at a time.
 pub trait Checkpoint: Send + Sync {
     /// The model's shape.
@@ -90,5 +105,5 @@ pub trait Checkpoint: Send + Sync {
 /// every weight the architecture needs is there in its right shape.
 pub fn open(path: &Path) -> Result<Box<dyn Checkpoint>, ModelError> {
     let metadata = std::fs::metadata(path).map_err(|e| ModelError::io(path, e))?;
-    if metadata.is_dir() { Ok(Box::new(crate::hf::HfFolder::open(path)?)) } else { Ok(Box::new(crate::gguf::GgufModel::open(path)?)) }
+    if metadata.is_dir() { Ok(Box::new(crate::hf::HfFolder::open(path)?)) } else { Ok(Box::new(crate::gguf_model::GgufModel::open(path)?)) }
 }

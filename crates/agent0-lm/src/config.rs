@@ -1,5 +1,7 @@
 //! The shape of a model, as read from its files. Says nothing of where the weights are.
 
+use crate::frequencies::{RopeScaling, inv_freq};
+
 /// The decoder families that the engine computes. They share RMS norm, rotary positions, grouped-query attention and SwiGLU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Architecture {
@@ -71,4 +73,95 @@ pub struct ModelConfig {
     pub context: usize,
     /// The Hugging Face name of the model, when the files tell it; goes into saved adapters.
     pub hf_base: Option<String>,
+}
+
+/// No dimension of a real model comes near this; products of two stay far from overflow.
+const LARGEST_DIMENSION: usize = 1 << 24;
+
+impl ModelConfig {
+    /// Checks dimensions, which come from a file and may say nonsense, and fills in the rotary frequencies.
+    ///
+    /// # Errors
+    /// What makes the configuration impossible.
+    pub(crate) fn finish(mut self, theta: f32, scaling: &RopeScaling) -> Result<Self, String> {
+        let dimensions = [
+            ("vocabulary", self.vocab),
+            ("hidden size", self.hidden),
+            ("number of layers", self.layers),
+            ("number of heads", self.heads),
+            ("number of key-value heads", self.kv_heads),
+            ("head size", self.head_dim),
+            ("feed-forward size", self.ffn),
+            ("context length", self.context),
+            ("number of tokens", self.tokens),
+        ];
+        if let Some((name, value)) = dimensions.into_iter().find(|&(_, value)| value == 0 || value > LARGEST_DIMENSION) {
+            return Err(format!("the {name} is {value}"));
+        }
+        if !self.heads.is_multiple_of(self.kv_heads) {
+            return Err(format!("{} heads cannot share {} key-value heads", self.heads, self.kv_heads));
+        }
+        if !self.head_dim.is_multiple_of(2) {
+            return Err(format!("the head size {} is odd", self.head_dim));
+        }
+        if self.tokens > self.vocab {
+            return Err(format!("{} tokens but only {} embedding rows", self.tokens, self.vocab));
+        }
+        if !(self.rms_eps.is_finite() && self.rms_eps >= 0.0) {
+            return Err(format!("the norm epsilon is {}", self.rms_eps));
+        }
+        self.inv_freq = inv_freq(theta, self.head_dim, scaling);
+        if self.inv_freq.len() != self.head_dim / 2 || !self.inv_freq.iter().all(|f| f.is_finite() && *f >= 0.0) {
+            return Err("the rotary frequencies are not finite numbers".to_owned());
+        }
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A sound configuration.
+    pub(crate) fn sample() -> ModelConfig {
+        ModelConfig {
+            name: "sample".to_owned(),
+            architecture: Architecture::Qwen3,
+            vocab: 160,
+            tokens: 150,
+            hidden: 64,
+            layers: 2,
+            heads: 4,
+            kv_heads: 2,
+            head_dim: 32,
+            ffn: 96,
+            rms_eps: 1e-6,
+            inv_freq: Vec::new(),
+            rope_attention_scale: 1.0,
+            qkv_bias: false,
+            qk_norm: true,
+            tied_embedding: true,
+            context: 512,
+            hf_base: None,
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_before_anything_is_allocated() {
+        let refuses = |change: fn(&mut ModelConfig), words: &str| {
+            let mut config = sample();
+            change(&mut config);
+            let fault = config.finish(1e6, &RopeScaling::None).unwrap_err();
+            assert!(fault.contains(words), "{fault}");
+        };
+        assert!(sample().finish(1e6, &RopeScaling::None).is_ok());
+        refuses(|c| c.head_dim = usize::MAX, "head size");
+        refuses(|c| c.head_dim = 31, "odd");
+        refuses(|c| c.kv_heads = 0, "key-value");
+        refuses(|c| c.kv_heads = 3, "cannot share");
+        refuses(|c| c.tokens = 161, "embedding rows");
+        refuses(|c| c.rms_eps = f32::NAN, "epsilon");
+        assert!(sample().finish(f32::NAN, &RopeScaling::None).unwrap_err().contains("rotary"));
+        assert!(sample().finish(1e6, &RopeScaling::Divisors(vec![0.0; 16])).unwrap_err().contains("rotary"));
+    }
 }

@@ -89,6 +89,16 @@ impl ModelError {
         Self::Unsupported { path: path.to_owned(), what: what.into(), remedy: remedy.into() }
     }
 
+    /// An architecture that is not one of the family.
+    pub(crate) fn architecture(path: &Path, name: &str) -> Self {
+        Self::unsupported(path, format!("architecture {name:?}"), "use a llama, qwen2 or qwen3 model")
+    }
+
+    /// A way of stretching rotary positions that is not computed here.
+    pub(crate) fn rope_scaling(path: &Path, name: &str) -> Self {
+        Self::unsupported(path, format!("rotary scaling {name:?}"), "use a model without that long-context extension")
+    }
+
     /// A tokenizer that cannot be built from `path`.
     pub(crate) fn tokenizer(path: &Path, cause: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Tokenizer { path: path.to_owned(), cause: cause.into(), remedy: remedy.into() }
