@@ -54,9 +54,8 @@ impl fmt::Display for Isa {
 /// Compiles `body` once per instruction-set level and calls the copy for the level of a [`Compute`](crate::Compute).
 ///
 /// `simd!(pub(crate) fn axpy(a: f32, x: &[f32], y: &mut [f32]) = axpy_body);` defines `axpy(cx, a, x, y)`.
-/// The body is an `#[inline(always)] fn axpy_body<const FMA: bool>(..)` of plain loops, which the compiler vectorises
-/// anew in every copy; what it calls must be `#[inline(always)]` too. `FMA` says whether the level has a fused
-/// multiply-add: hand it to [`mul_add`].
+/// The body is an `#[inline(always)] fn axpy_body(..)` of plain loops, which the compiler vectorises anew in every copy;
+/// what it calls must be `#[inline(always)]` too.
 macro_rules! simd {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:ident) => {
         $(#[$meta])*
@@ -66,11 +65,11 @@ macro_rules! simd {
             {
                 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]
                 fn avx512($($arg: $ty),*) $(-> $ret)? {
-                    $body::<true>($($arg),*)
+                    $body($($arg),*)
                 }
                 #[target_feature(enable = "avx2,fma")]
                 fn avx2($($arg: $ty),*) $(-> $ret)? {
-                    $body::<true>($($arg),*)
+                    $body($($arg),*)
                 }
                 // SAFETY: the level of a `Compute` never exceeds what the processor has (`Compute::new`).
                 match cx.isa() {
@@ -80,17 +79,11 @@ macro_rules! simd {
                 }
             }
             let _ = cx;
-            $body::<false>($($arg),*)
+            $body($($arg),*)
         }
     };
 }
 pub(crate) use simd;
-
-/// `a * b + c`, fused where the level has the instruction; without it a fused operation would be a slow library call.
-#[inline(always)]
-pub(crate) fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
-    if FMA { a.mul_add(b, c) } else { a * b + c }
-}
 
 #[cfg(test)]
 mod tests {
@@ -98,8 +91,8 @@ mod tests {
     use crate::pool::Compute;
 
     #[inline(always)]
-    fn dot_body<const FMA: bool>(x: &[f32], y: &[f32]) -> f32 {
-        x.iter().zip(y).fold(0.0, |sum, (&x, &y)| mul_add::<FMA>(x, y, sum))
+    fn dot_body(x: &[f32], y: &[f32]) -> f32 {
+        x.iter().zip(y).map(|(&x, &y)| x * y).sum()
     }
     simd!(fn dot(x: &[f32], y: &[f32]) -> f32 = dot_body);
 

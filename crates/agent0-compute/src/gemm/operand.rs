@@ -95,7 +95,7 @@ simd!(fn pack_f32(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) =
 simd!(fn pack_bf16(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) = pack_bf16_body);
 
 #[inline(always)]
-fn pack_f32_body<const FMA: bool>(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) {
+fn pack_f32_body(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) {
     pack_body(rows, k, to, |row, step, words| {
         let x = &x[row * ld + step..row * ld + k];
         for (word, x) in words.iter_mut().zip(x) {
@@ -105,7 +105,7 @@ fn pack_f32_body<const FMA: bool>(rows: usize, x: &[f32], ld: usize, k: usize, t
 }
 
 #[inline(always)]
-fn pack_bf16_body<const FMA: bool>(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) {
+fn pack_bf16_body(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) {
     pack_body(rows, k.div_ceil(2), to, |row, step, words| {
         let x = &x[row * ld + 2 * step..row * ld + k];
         if let Some(x) = x.first_chunk::<{ 2 * STEPS }>() {
