@@ -23,7 +23,9 @@ pub(crate) const LANES: usize = 16;
 /// The x86 types may be named only by [`dispatch!`], inside functions compiled for their instruction set and reached
 /// after [`Isa`](crate::Isa) said that the processor has it: that is what makes their methods safe.
 pub(crate) trait Lanes: Copy {
-    /// Vectors of a product's tile that fit the registers side by side (see `attention::product`).
+    /// Rows of a product's tile that the registers hold (see `attention::product`).
+    const TILE_ROWS: usize;
+    /// Vectors side by side in such a tile.
     const TILE_COLUMNS: usize;
 
     fn splat(x: f32) -> Self;

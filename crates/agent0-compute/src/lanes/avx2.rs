@@ -21,6 +21,7 @@ fn scale_half(x: __m256, n: __m256) -> __m256 {
 // SAFETY of every block below: the type is used only where AVX2 and FMA are enabled and present (see `Lanes`), and memory
 // is reached through slices just checked to hold 16 numbers.
 impl Lanes for Avx2 {
+    const TILE_ROWS: usize = 6;
     const TILE_COLUMNS: usize = 1;
 
     #[inline(always)]

@@ -11,6 +11,7 @@ pub(crate) struct Avx512(__m512);
 // SAFETY of every block below: the type is used only where AVX-512 F is enabled and present (see `Lanes`), and memory is
 // reached through slices just checked to hold 16 numbers.
 impl Lanes for Avx512 {
+    const TILE_ROWS: usize = 6;
     const TILE_COLUMNS: usize = 4;
 
     #[inline(always)]

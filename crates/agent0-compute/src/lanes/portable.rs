@@ -19,6 +19,7 @@ fn power(n: i32) -> f32 {
 }
 
 impl Lanes for Portable {
+    const TILE_ROWS: usize = if cfg!(target_arch = "aarch64") { 6 } else { 2 };
     const TILE_COLUMNS: usize = 1;
 
     #[inline(always)]
