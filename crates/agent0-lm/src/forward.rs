@@ -1,0 +1,179 @@
+//! The forward pass of the decoder: rows of tokens through the layers. Sampling (prefill and decode) and training run
+//! this same code, so they agree on every number. Knows nothing of batching policy, the head or gradients.
+//!
+//! ```text
+//! h = rms_norm(x);  q, k, v = rope(head_norm(W_qkv h + b));  x += W_o attention(q, k, v)
+//! h = rms_norm(x);  g, u = W_gu h;                           x += W_d (silu(g) * u)
+//! ```
+//! Every `W` stands for the frozen weight plus the LoRA update of the row's adapter.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use agent0_compute::{AttendRow, Compute, KV_BLOCK, KvShape, Write, attention, head_norm, rms_norm, rope, swiglu, write_kv};
+
+use crate::lora::{LoraWeights, Site};
+use crate::model::{Layer, Model};
+
+/// One row of work: a token of a sequence.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row {
+    pub(crate) token: u32,
+    /// Which block table the row reads and writes.
+    pub(crate) sequence: u32,
+    pub(crate) position: u32,
+}
+
+/// Rows of several sequences and the weights they run under.
+pub(crate) struct Batch<'a> {
+    /// Rows of one sequence stand together, positions ascending.
+    pub(crate) rows: Vec<Row>,
+    /// Block table of each sequence.
+    pub(crate) tables: Vec<&'a [u32]>,
+    /// Consecutive ranges of `rows` with their adapter; together they cover all rows.
+    pub(crate) adapters: Vec<(Range<usize>, Option<Arc<LoraWeights>>)>,
+}
+
+/// The key and value blocks of every layer.
+pub(crate) struct KvStorage {
+    pub(crate) layers: Vec<Vec<f32>>,
+}
+
+impl KvStorage {
+    /// Room for `blocks` blocks a layer. Zeroed, as the attention kernel demands; pages are touched when first used.
+    pub(crate) fn new(model: &Model, blocks: usize) -> Self {
+        let length = kv_shape(model).block_len() * blocks;
+        Self { layers: (0..model.config.layers).map(|_| vec![0.0; length]).collect() }
+    }
+}
+
+pub(crate) fn kv_shape(model: &Model) -> KvShape {
+    KvShape { kv_heads: model.config.kv_heads, head_dim: model.config.head_dim }
+}
+
+/// Activations of a forward pass, kept between calls because fresh pages are expensive.
+#[derive(Default)]
+pub(crate) struct Activations {
+    /// Residual stream, `[rows, hidden]`.
+    pub(crate) x: Vec<f32>,
+    /// Normalised input of a linear, `[rows, hidden]`.
+    pub(crate) h: Vec<f32>,
+    /// Queries, keys and values `[rows, qkv_width]`, before head norms and rotation ...
+    pub(crate) qkv_raw: Vec<f32>,
+    /// ... and after.
+    pub(crate) qkv: Vec<f32>,
+    /// Output of attention, `[rows, heads * head_dim]`.
+    pub(crate) attended: Vec<f32>,
+    /// Gate and up projections, `[rows, 2 ffn]`.
+    pub(crate) gate_up: Vec<f32>,
+    /// `silu(gate) * up`, `[rows, ffn]`.
+    pub(crate) act: Vec<f32>,
+    /// Scratch of the LoRA products.
+    z: Vec<f32>,
+    positions: Vec<u32>,
+    attend: Vec<AttendRow>,
+}
+
+impl Activations {
+    /// Sizes the buffers for a batch and embeds its tokens into `x`.
+    pub(crate) fn begin(&mut self, model: &Model, batch: &Batch) {
+        let (rows, hidden) = (batch.rows.len(), model.config.hidden);
+        self.x.resize(rows * hidden, 0.0);
+        self.h.resize(rows * hidden, 0.0);
+        self.qkv.resize(rows * model.qkv_width(), 0.0);
+        self.attended.resize(rows * model.config.heads * model.config.head_dim, 0.0);
+        self.gate_up.resize(rows * 2 * model.config.ffn, 0.0);
+        self.act.resize(rows * model.config.ffn, 0.0);
+        self.positions.clear();
+        self.positions.extend(batch.rows.iter().map(|row| row.position));
+        self.attend.clear();
+        self.attend.extend(batch.rows.iter().map(|row| AttendRow { sequence: row.sequence, position: row.position }));
+        for (row, x) in batch.rows.iter().zip(self.x.chunks_exact_mut(hidden)) {
+            model.embed(row.token, x);
+        }
+    }
+
+    /// One layer, `x` to `x`. `storage` holds this layer's blocks: the rows' keys and values are written into it.
+    pub(crate) fn layer(&mut self, cx: &Compute, model: &Model, index: usize, batch: &Batch, storage: &mut [f32]) {
+        let layer = &model.layers[index];
+        self.attention_half(cx, model, layer, index, batch, storage, None);
+        self.feed_forward_half(cx, model, layer, index, batch);
+    }
+
+    /// `x += W_o attention(..)`. `lse [rows, heads]` receives attention's log-sum-exp for the backward pass.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn attention_half(
+        &mut self,
+        cx: &Compute,
+        model: &Model,
+        layer: &Layer,
+        index: usize,
+        batch: &Batch,
+        storage: &mut [f32],
+        lse: Option<&mut [f32]>,
+    ) {
+        let c = &model.config;
+        let rows = batch.rows.len();
+        self.queries_keys_values(cx, model, layer, index, batch);
+        let (width, q_width, kv_width) = (model.qkv_width(), c.heads * c.head_dim, c.kv_heads * c.head_dim);
+        let shape = kv_shape(model);
+        let block_len = shape.block_len();
+        for (row, qkv) in batch.rows.iter().zip(self.qkv.chunks_exact(width)) {
+            let position = row.position as usize;
+            let block = batch.tables[row.sequence as usize][position / KV_BLOCK] as usize;
+            let (k, v) = qkv[q_width..].split_at(kv_width);
+            write_kv(shape, &mut storage[block * block_len..][..block_len], position % KV_BLOCK, k, v);
+        }
+        attention(cx, shape, c.heads, &self.qkv, width, &self.attend, storage, &batch.tables, &mut self.attended, q_width, lse);
+        layer.output.forward(cx, rows, &self.attended, &mut self.x, Write::Add);
+        apply_lora(cx, batch, index, Site::Output, &self.attended, q_width, &mut self.x, c.hidden, &mut self.z);
+    }
+
+    /// `h`, `qkv_raw` (with head norms only) and `qkv` of a layer, from `x`.
+    pub(crate) fn queries_keys_values(&mut self, cx: &Compute, model: &Model, layer: &Layer, index: usize, batch: &Batch) {
+        let c = &model.config;
+        let (rows, width, q_width) = (batch.rows.len(), model.qkv_width(), c.heads * c.head_dim);
+        rms_norm(cx, rows, &self.x, c.hidden, &layer.attn_norm, c.rms_eps, &mut self.h);
+        layer.qkv.forward(cx, rows, &self.h, &mut self.qkv, Write::Set);
+        apply_lora(cx, batch, index, Site::Qkv, &self.h, c.hidden, &mut self.qkv, width, &mut self.z);
+        if let Some((q_norm, k_norm)) = &layer.head_norms {
+            self.qkv_raw.clone_from(&self.qkv);
+            head_norm(cx, rows, &mut self.qkv, width, c.heads, c.head_dim, q_norm, c.rms_eps);
+            head_norm(cx, rows, &mut self.qkv[q_width..], width, c.kv_heads, c.head_dim, k_norm, c.rms_eps);
+        }
+        rope(cx, rows, &mut self.qkv, width, c.heads + c.kv_heads, c.head_dim, &self.positions, &model.rope, false);
+    }
+
+    /// `x += W_d (silu(g) * u)`.
+    pub(crate) fn feed_forward_half(&mut self, cx: &Compute, model: &Model, layer: &Layer, index: usize, batch: &Batch) {
+        let c = &model.config;
+        self.gated(cx, model, layer, index, batch);
+        layer.down.forward(cx, batch.rows.len(), &self.act, &mut self.x, Write::Add);
+        apply_lora(cx, batch, index, Site::Down, &self.act, c.ffn, &mut self.x, c.hidden, &mut self.z);
+    }
+
+    /// `h`, `gate_up` and `act` of a layer, from `x` as attention left it.
+    pub(crate) fn gated(&mut self, cx: &Compute, model: &Model, layer: &Layer, index: usize, batch: &Batch) {
+        let c = &model.config;
+        let rows = batch.rows.len();
+        rms_norm(cx, rows, &self.x, c.hidden, &layer.ffn_norm, c.rms_eps, &mut self.h);
+        layer.gate_up.forward(cx, rows, &self.h, &mut self.gate_up, Write::Set);
+        apply_lora(cx, batch, index, Site::GateUp, &self.h, c.hidden, &mut self.gate_up, 2 * c.ffn, &mut self.z);
+        swiglu(cx, rows, &self.gate_up, c.ffn, &mut self.act);
+    }
+
+    /// Positions of the rows, for the backward rotation.
+    pub(crate) fn positions(&self) -> &[u32] {
+        &self.positions
+    }
+}
+
+/// Adds each range's LoRA update of a site.
+#[allow(clippy::too_many_arguments)]
+fn apply_lora(cx: &Compute, batch: &Batch, layer: usize, site: Site, x: &[f32], ldx: usize, y: &mut [f32], ldy: usize, z: &mut Vec<f32>) {
+    for (range, weights) in &batch.adapters {
+        if let Some(weights) = weights {
+            weights.apply(cx, layer, site, range.len(), &x[range.start * ldx..], ldx, &mut y[range.start * ldy..], ldy, z);
+        }
+    }
+}

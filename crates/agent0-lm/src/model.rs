@@ -1,0 +1,129 @@
+//! The frozen base model in memory: every weight packed for the kernels. Computes nothing itself.
+
+use std::sync::OnceLock;
+
+use agent0_compute::{Compute, Dtype, PackedMatrix, RopeTable, Write, add_bias, gemm};
+
+use crate::checkpoint::{Checkpoint, LayerTensor, Tensor};
+use crate::config::ModelConfig;
+use crate::error::ModelError;
+
+/// A frozen linear layer `y = W x (+ bias)`, possibly several fused side by side.
+pub(crate) struct Linear {
+    weight: PackedMatrix,
+    bias: Option<Vec<f32>>,
+    /// `W^T`, packed when the first backward pass asks for it.
+    transposed: OnceLock<PackedMatrix>,
+}
+
+impl Linear {
+    pub(crate) fn new(weight: PackedMatrix, bias: Option<Vec<f32>>) -> Self {
+        Self { weight, bias, transposed: OnceLock::new() }
+    }
+
+    /// `y [rows, outputs] (=|+=) W x`, `x [rows, inputs]` contiguous.
+    pub(crate) fn forward(&self, cx: &Compute, rows: usize, x: &[f32], y: &mut [f32], write: Write) {
+        gemm(cx, rows, x, self.weight.k(), &self.weight, y, self.weight.n(), write);
+        if let Some(bias) = &self.bias {
+            add_bias(cx, rows, y, self.weight.n(), bias);
+        }
+    }
+
+    /// `dx [rows, inputs] = W^T dy`, `dy [rows, outputs]` contiguous.
+    pub(crate) fn backward(&self, cx: &Compute, rows: usize, dy: &[f32], dx: &mut [f32]) {
+        let transposed = self.transposed.get_or_init(|| self.weight.transposed(cx));
+        gemm(cx, rows, dy, self.weight.n(), transposed, dx, self.weight.k(), Write::Set);
+    }
+
+    pub(crate) fn weight(&self) -> &PackedMatrix {
+        &self.weight
+    }
+}
+
+/// The weights of one decoder layer.
+pub(crate) struct Layer {
+    pub(crate) attn_norm: Vec<f32>,
+    /// Query, key and value projections side by side, `[(heads + 2 kv_heads) * head_dim, hidden]`.
+    pub(crate) qkv: Linear,
+    /// Norms of query and key heads (qwen3).
+    pub(crate) head_norms: Option<(Vec<f32>, Vec<f32>)>,
+    pub(crate) output: Linear,
+    pub(crate) ffn_norm: Vec<f32>,
+    /// Gate and up projections side by side, `[2 ffn, hidden]`.
+    pub(crate) gate_up: Linear,
+    pub(crate) down: Linear,
+}
+
+/// A decoder-only transformer, frozen.
+pub(crate) struct Model {
+    pub(crate) config: ModelConfig,
+    /// Rows to look up, when they are not the head's.
+    embedding: Option<PackedMatrix>,
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) final_norm: Vec<f32>,
+    pub(crate) head: Linear,
+    pub(crate) rope: RopeTable,
+    /// Longest sequence that is computed, in tokens.
+    pub(crate) context: usize,
+}
+
+impl Model {
+    /// Reads and packs every weight. `context` bounds the rotary table.
+    pub(crate) fn load(cx: &Compute, checkpoint: &dyn Checkpoint, dtype: Dtype, context: usize) -> Result<Self, ModelError> {
+        let config = checkpoint.config().clone();
+        let context = context.min(config.context);
+        let packed = |tensors: &[Tensor]| -> Result<PackedMatrix, ModelError> {
+            let mut rows = 0;
+            let mut columns = 0;
+            let mut values = Vec::new();
+            for &tensor in tensors {
+                let shape = tensor.shape(&config);
+                rows += shape[0];
+                columns = shape[1];
+                let part = checkpoint.tensor(tensor)?;
+                if values.is_empty() { values = part } else { values.extend_from_slice(&part) }
+            }
+            Ok(PackedMatrix::pack(cx, &values, rows, columns, columns, 1, 1.0, dtype))
+        };
+        let layers = (0..config.layers)
+            .map(|index| {
+                let at = |part| Tensor::Layer(index, part);
+                let vector = |part| checkpoint.tensor(at(part));
+                let qkv_bias = if config.qkv_bias {
+                    Some([vector(LayerTensor::QBias)?, vector(LayerTensor::KBias)?, vector(LayerTensor::VBias)?].concat())
+                } else {
+                    None
+                };
+                let head_norms = if config.qk_norm { Some((vector(LayerTensor::QNorm)?, vector(LayerTensor::KNorm)?)) } else { None };
+                Ok(Layer {
+                    attn_norm: vector(LayerTensor::AttnNorm)?,
+                    qkv: Linear::new(packed(&[at(LayerTensor::Q), at(LayerTensor::K), at(LayerTensor::V)])?, qkv_bias),
+                    head_norms,
+                    output: Linear::new(packed(&[at(LayerTensor::O)])?, None),
+                    ffn_norm: vector(LayerTensor::FfnNorm)?,
+                    gate_up: Linear::new(packed(&[at(LayerTensor::Gate), at(LayerTensor::Up)])?, None),
+                    down: Linear::new(packed(&[at(LayerTensor::Down)])?, None),
+                })
+            })
+            .collect::<Result<Vec<_>, ModelError>>()?;
+        Ok(Self {
+            embedding: if config.tied_embedding { None } else { Some(packed(&[Tensor::Embedding])?) },
+            layers,
+            final_norm: checkpoint.tensor(Tensor::FinalNorm)?,
+            head: Linear::new(packed(&[Tensor::Head])?, None),
+            rope: RopeTable::new(&config.inv_freq, context, config.rope_attention_scale),
+            context,
+            config,
+        })
+    }
+
+    /// Embeds one token, `[hidden]`.
+    pub(crate) fn embed(&self, id: u32, out: &mut [f32]) {
+        self.embedding.as_ref().unwrap_or_else(|| self.head.weight()).read_row(id as usize, out);
+    }
+
+    /// Width of the fused query, key and value rows.
+    pub(crate) fn qkv_width(&self) -> usize {
+        (self.config.heads + 2 * self.config.kv_heads) * self.config.head_dim
+    }
+}

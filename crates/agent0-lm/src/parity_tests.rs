@@ -1,0 +1,121 @@
+//! The transformer against PyTorch: logits of tiny models, and LoRA gradients from autograd.
+//! Fixtures and the scripts that made them are in `tests/fixtures`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use agent0_compute::{Compute, Dtype, Isa, rms_norm};
+use agent0_engine::{Datum, PolicyLoss};
+use safetensors::SafeTensors;
+
+use crate::checkpoint::open;
+use crate::head::Head;
+use crate::lora::{LoraGradient, LoraWeights};
+use crate::model::Model;
+use crate::peft;
+use crate::train::Trainer;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+fn load(cx: &Compute, name: &str) -> Model {
+    Model::load(cx, open(&fixture(name)).unwrap().as_ref(), Dtype::F32, 512).unwrap()
+}
+
+fn floats(tensors: &SafeTensors, name: &str) -> Vec<f32> {
+    tensors.tensor(name).unwrap().data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+}
+
+fn ids(tensors: &SafeTensors, name: &str) -> Vec<u32> {
+    tensors.tensor(name).unwrap().data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as u32).collect()
+}
+
+#[test]
+fn logits_match_transformers() {
+    for name in ["tiny-llama", "tiny-qwen2", "tiny-qwen3"] {
+        let bytes = std::fs::read(fixture(name).join("expected.safetensors")).unwrap();
+        let expected = SafeTensors::deserialize(&bytes).unwrap();
+        let (all_ids, expected) = (ids(&expected, "ids"), floats(&expected, "logits"));
+        for isa in Isa::available() {
+            let cx = Compute::new(2, isa);
+            let model = load(&cx, name);
+            let (vocab, width) = (model.config.vocab, model.config.hidden);
+            // The forward pass leaves out each sequence's last token; an appended one makes room for it.
+            let sequences: Vec<Vec<u32>> = all_ids.chunks(37).map(|s| [s, &[0]].concat()).collect();
+            let mut trainer = Trainer::default();
+            let stream = trainer.stream(&cx, &model, &sequences);
+            let mut hidden = vec![0.0; stream.len()];
+            rms_norm(&cx, stream.len() / width, &stream, width, &model.final_norm, model.config.rms_eps, &mut hidden);
+            let mut head = Head::default();
+            let mut worst = 0.0f32;
+            for (hidden, expected) in hidden.chunks(37 * width).zip(expected.chunks(37 * vocab)) {
+                let logits = head.logits(&cx, &model, 37, hidden);
+                worst = logits.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(worst, f32::max);
+            }
+            println!("{name} {isa}: largest difference {worst:e}");
+            assert!(worst <= 1e-4, "{name} {isa}: {worst}");
+        }
+    }
+}
+
+#[test]
+fn lora_gradients_match_autograd() {
+    for kind in ["qwen2", "qwen3"] {
+        let folder = fixture(&format!("gradients-{kind}"));
+        let bytes = std::fs::read(folder.join("gradients.safetensors")).unwrap();
+        let expected = SafeTensors::deserialize(&bytes).unwrap();
+        for isa in Isa::available() {
+            let cx = Compute::new(2, isa);
+            let model = load(&cx, &format!("tiny-{kind}"));
+            let (weights, _) = peft::load(&cx, &folder.join("adapter"), &model.config).unwrap();
+            let data: Vec<Datum> = (0..2).map(|s| datum(&expected, s)).collect();
+            // A limit of 30 tokens makes two micro-batches: their gradients must add up.
+            for micro_tokens in [1000, 30] {
+                let (gradient, loss) = gradient(&cx, &model, &weights, &data, micro_tokens, &expected);
+                assert!((loss - f64::from(floats(&expected, "loss")[0])).abs() < 1e-5);
+                for (name, ours) in peft::named(&model.config, &weights, &gradient.matrices) {
+                    let theirs = floats(&expected, &name);
+                    let scale = theirs.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+                    let worst = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                    assert!(scale > 0.0 && worst / scale <= 1e-4, "{kind} {isa} {name}: off by {worst} of {scale}");
+                }
+            }
+        }
+    }
+}
+
+fn datum(stored: &SafeTensors, s: usize) -> Datum {
+    Datum {
+        ids: ids(stored, &format!("{s}.ids")),
+        weights: floats(stored, &format!("{s}.weights")),
+        old_logprobs: floats(stored, &format!("{s}.old_logprobs")),
+        ref_logprobs: floats(stored, &format!("{s}.ref_logprobs")),
+        advantages: floats(stored, &format!("{s}.advantages")),
+        clip_low: 0.2,
+        clip_high: 0.28,
+    }
+}
+
+/// The gradient and the loss; checks log-probabilities and entropies on the way.
+fn gradient(
+    cx: &Compute,
+    model: &Model,
+    weights: &LoraWeights,
+    data: &[Datum],
+    micro_tokens: usize,
+    expected: &SafeTensors,
+) -> (LoraGradient, f64) {
+    let mut gradient = LoraGradient::zeros(weights);
+    let weights = Arc::new(weights.clone());
+    let loss = PolicyLoss { kl_coef: 0.05 };
+    let result = Trainer::default().forward_backward(cx, model, &weights, &mut gradient, data, loss, micro_tokens).unwrap();
+    for (s, stats) in result.tokens.iter().enumerate() {
+        for (ours, name) in [(&stats.logprobs, "logprobs"), (&stats.entropies, "entropies")] {
+            let theirs = floats(expected, &format!("{s}.{name}"));
+            let worst = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 2e-5, "{name} of sequence {s}: off by {worst}");
+        }
+    }
+    (gradient, result.loss)
+}
