@@ -1,1 +1,22 @@
-//! What the final answer of a text is, and when two answers are the same.
+//! What the final answer of a text is, and when two answers are the same (algorithm.md sections 2 and 8).
+//!
+//! [`boxed`] finds the answer. [`fast`] compares two answers by their text and as exact numbers and says when that is not
+//! enough. Then a [`Judge`] decides: [`MathVerify`] asks the math-verify library inside the sandbox. A [`Grader`] puts the
+//! three together and sorts the answers to one task into clusters for the vote.
+//!
+//! Nothing here knows of models, tasks or rewards.
+
+mod boxed;
+mod error;
+mod grader;
+//MV
+mod normal;
+mod number;
+mod verdict;
+
+pub use boxed::boxed;
+pub use error::AnswerError;
+pub use grader::{Clusters, Grader, Judge};
+//MV2
+pub use normal::normalise;
+pub use verdict::{Verdict, fast};

@@ -1,0 +1,83 @@
+//! Comparing two answers without a computer algebra system (algorithm.md section 8, steps 1 and 2).
+
+use crate::normal::normalise;
+use crate::number::{number, ratio, unit};
+
+/// What text and exact arithmetic can say about two answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// They mean the same.
+    Same,
+    /// They are different.
+    Different,
+    /// A grader that knows mathematics must decide.
+    Ask,
+}
+
+/// Decimal places to which the grader rounds.
+const GRADER_PLACES: u32 = 6;
+
+/// Compares two answers.
+pub fn fast(a: &str, b: &str) -> Verdict {
+    compare_normal(&normalise(a), &normalise(b))
+}
+
+/// Compares two normal forms: the same text is the same; of exact numbers, equal is the same and unequal is different, but
+/// with a `%`, or when a decimal may be the other number rounded, the grader decides, as it does for everything else.
+pub(crate) fn compare_normal(a: &str, b: &str) -> Verdict {
+    if a == b {
+        return Verdict::Same;
+    }
+    let (Some(a), Some(b)) = (number(a), number(b)) else { return Verdict::Ask };
+    if a.percent != b.percent {
+        return Verdict::Ask;
+    }
+    if a.value == b.value {
+        return Verdict::Same;
+    }
+    if a.percent {
+        return Verdict::Ask;
+    }
+    // As far as the coarser of the decimals can be off, or as near as the grader calls equal.
+    let written = [a.places, b.places].into_iter().flatten().min();
+    let tolerance = written.map_or(ratio(0), |places| unit(places.min(GRADER_PLACES)));
+    let difference = a.value - b.value;
+    if difference <= tolerance && difference >= -tolerance { Verdict::Ask } else { Verdict::Different }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Verdict::*, fast};
+
+    #[test]
+    fn numbers_are_compared_exactly() {
+        let cases = [
+            ("5", "5.0", Same),
+            ("\\frac12", "0.5", Same),
+            ("1\\frac{1}{2}", "1.5", Same),
+            ("1,000", "1000", Same),
+            ("5", "6", Different),
+            ("\\frac{1}{3}", "\\frac{1}{4}", Different),
+            ("3.14", "3.16", Different),
+            ("3", "3.2", Different),
+            ("\\frac{1}{3}", "0.333333", Ask),
+            ("\\frac{1}{3}", "0.33", Ask),
+            ("2", "1.9999999999", Ask),
+            ("0.30000000000000004", "0.3", Ask),
+            ("50%", "50", Ask),
+            ("50%", "0.5", Ask),
+            ("50\\%", "50.0%", Same),
+            ("x", "y", Ask),
+            ("5", "x=5", Ask),
+        ];
+        for (a, b, verdict) in cases {
+            assert_eq!((fast(a, b), fast(b, a)), (verdict, verdict), "{a} / {b}");
+        }
+    }
+
+    #[test]
+    fn enormous_numbers_cost_nothing() {
+        assert_eq!(fast(&"9".repeat(1 << 20), &"8".repeat(1 << 20)), Ask);
+        assert_eq!(fast("10^{10^{10}}", "10^{10^{11}}"), Ask);
+    }
+}
