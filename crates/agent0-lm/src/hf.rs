@@ -41,7 +41,7 @@ impl HfFolder {
         let raw: RawConfig = read_json(&config_path)?
             .ok_or_else(|| ModelError::NotAModel { path: folder.to_owned(), cause: "the folder has no config.json".to_owned() })?;
         let shards = shard_paths(folder)?.iter().map(|path| Shard::open(path)).collect::<Result<Vec<_>, _>>()?;
-        let tokens = crate::tokenizer::count_tokens(folder)?;
+        let tokens = crate::vocabulary::count_tokens(folder)?;
         let has_head = shards.iter().any(|shard| shard.metadata.info("lm_head.weight").is_some());
         let mut config = raw.resolve(&config_path, tokens, has_head)?;
         config.hf_base = hub_name(folder).or(config.hf_base);

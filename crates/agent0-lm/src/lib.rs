@@ -24,8 +24,10 @@ mod sampler;
 mod scheduler;
 mod tokenizer;
 mod train;
+mod vocabulary;
 
 pub use checkpoint::{Checkpoint, LayerTensor, Tensor, open};
 pub use config::{Architecture, ModelConfig};
 pub use error::ModelError;
 pub use local::{LocalEngine, LocalOptions};
+pub use tokenizer::Tokenizer;
