@@ -25,4 +25,4 @@ pub use rollout::{RolloutError, RolloutParams, generate, rollout};
 pub use seed::{Seed, Tag};
 pub use tool::{Tool, ToolError, ToolResult};
 pub use trajectory::{Ending, ToolCall, Trajectory};
-pub use vote::{Candidate, Vote, VoteRule, tally};
+pub use vote::{Candidate, Vote, VoteRule, vote};

@@ -5,8 +5,7 @@
 //!
 //! - A python block is closed by the last backtick of its closing fence; the rest of that line is not waited for.
 //! - An output block is invented when the model itself writes its opening fence.
-//! - An answer is a balanced `\boxed{...}` with something in it, outside any block. Braces escaped by a backslash do
-//!   not count. An empty box is no answer: it comes from models that repeat their instructions.
+//! - An answer is what [`agent0_answers::boxed`] finds: a balanced `\boxed{...}` with something in it, outside any block.
 
 use std::sync::Arc;
 
@@ -47,7 +46,8 @@ pub(crate) struct Scanner {
     /// The line so far.
     line: Vec<u8>,
     block: Option<Block>,
-    open_box: Option<OpenBox>,
+    /// The text since the start of the line with the first `\boxed` outside a block; a block ends it.
+    boxes: Option<Vec<u8>>,
 }
 
 /// A code block that is not closed yet.
@@ -60,18 +60,9 @@ struct Block {
     code: Vec<u8>,
 }
 
-/// A box whose last brace is not closed yet.
-struct OpenBox {
-    /// Braces open inside it.
-    depth: usize,
-    /// The last byte was a backslash that escapes the next.
-    escape: bool,
-    content: Vec<u8>,
-}
-
 impl Scanner {
     pub(crate) fn new(watch: Watch) -> Self {
-        Self { watch, seen: 0, line: Vec::new(), block: None, open_box: None }
+        Self { watch, seen: 0, line: Vec::new(), block: None, boxes: None }
     }
 
     /// Takes the bytes of one token; what it completes, if anything. Nothing may be pushed after that.
@@ -90,7 +81,7 @@ impl Scanner {
         let Some(block) = &mut self.block else {
             return match fence {
                 Some(fence) => {
-                    self.open_box = None;
+                    self.boxes = None;
                     self.invented_output(&fence)
                 }
                 None => self.text(byte),
@@ -111,19 +102,13 @@ impl Scanner {
 
     /// One byte of prose, the line's end excepted.
     fn text(&mut self, byte: u8) -> Option<Found> {
-        let Some(open) = &mut self.open_box else {
-            if byte == b'{' && self.line[..self.line.len() - 1].trim_ascii_end().ends_with(b"\\boxed") {
-                self.open_box = Some(OpenBox { depth: 0, escape: false, content: Vec::new() });
-            }
-            return None;
-        };
-        let closed = open.push(byte);
-        if !closed {
-            return None;
+        match &mut self.boxes {
+            Some(boxes) => boxes.push(byte),
+            None if self.line.ends_with(b"\\boxed") => self.boxes = Some(self.line.clone()),
+            None => {}
         }
-        let content = String::from_utf8_lossy(&open.content).trim().to_owned();
-        self.open_box = None;
-        (!content.is_empty()).then_some(Found::Boxed(content))
+        let boxes = self.boxes.as_ref().filter(|_| byte == b'}')?;
+        agent0_answers::boxed(&String::from_utf8_lossy(boxes)).map(|answer| Found::Boxed(answer.to_owned()))
     }
 
     fn end_line(&mut self) {
@@ -131,30 +116,14 @@ impl Scanner {
         match (&mut self.block, fence) {
             (Some(block), Some(fence)) if fence.backticks >= block.backticks && fence.info.is_empty() => self.block = None,
             (Some(block), _) => block.push_line(&self.line),
-            (None, Some(fence)) if !fence.info.contains('`') => self.block = Some(Block::open(&fence)),
-            (None, _) => {
-                if let Some(open) = &mut self.open_box {
-                    open.push(b'\n');
+            (None, Some(fence)) => self.block = Some(Block::open(&fence)),
+            (None, None) => {
+                if let Some(boxes) = &mut self.boxes {
+                    boxes.push(b'\n');
                 }
             }
         }
         self.line.clear();
-    }
-}
-
-impl OpenBox {
-    /// True when `byte` is the brace that closes the box.
-    fn push(&mut self, byte: u8) -> bool {
-        match byte {
-            _ if self.escape => self.escape = false,
-            b'\\' => self.escape = true,
-            b'{' => self.depth += 1,
-            b'}' if self.depth == 0 => return true,
-            b'}' => self.depth -= 1,
-            _ => {}
-        }
-        self.content.push(byte);
-        false
     }
 }
 
@@ -181,13 +150,15 @@ struct Fence {
 }
 
 impl Fence {
+    /// `None` as well when more backticks follow: then it is code inside a line.
     fn parse(line: &[u8]) -> Option<Self> {
         let trimmed = line.trim_ascii_start();
         let backticks = trimmed.iter().take_while(|&&byte| byte == b'`').count();
-        (backticks >= 3).then(|| Self {
+        let info = trimmed[backticks..].trim_ascii();
+        (backticks >= 3 && !info.contains(&b'`')).then(|| Self {
             indent: line.len() - trimmed.len(),
             backticks,
-            info: String::from_utf8_lossy(trimmed[backticks..].trim_ascii()).into_owned(),
+            info: String::from_utf8_lossy(info).into_owned(),
         })
     }
 }
@@ -290,6 +261,8 @@ mod tests {
         assert_eq!(boxed("\\boxed{1\n+ 2}").as_deref(), Some("1\n+ 2"));
         assert_eq!(boxed("\\boxed{é 数}").as_deref(), Some("é 数"));
         assert_eq!(boxed(r"\boxed{} then \boxed{ 3 }").as_deref(), Some("3"));
+        assert_eq!(boxed(r"\boxed{ \boxed{4}").as_deref(), Some("4"), "the first balanced one");
+        assert_eq!(boxed("``` x = \\boxed{1} ``` is \\boxed{6}").as_deref(), Some("6"));
         assert_eq!(boxed(r"\boxed{1"), None);
         assert_eq!(boxed(r"\fbox{1} boxed{2}"), None);
         assert_eq!(boxed("\\boxed{1 +\n```text\n}\n```\n\\boxed{5}").as_deref(), Some("5"), "a block ends an open box");
