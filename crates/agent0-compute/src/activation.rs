@@ -78,8 +78,8 @@ mod tests {
                 assert_close(&y, &expected, 1e-6);
             }
             let mut gradient = vec![0.0; m * 2 * ffn];
-            for i in 0..m * ffn {
-                let ((g, u), d, h) = (at(i), f64::from(dout[i]), 1e-5);
+            for (i, &d) in dout.iter().enumerate() {
+                let ((g, u), d, h) = (at(i), f64::from(d), 1e-5);
                 let base = i / ffn * 2 * ffn + i % ffn;
                 gradient[base] = d * (swiglu_f64(g + h, u) - swiglu_f64(g - h, u)) / (2.0 * h);
                 gradient[base + ffn] = d * (swiglu_f64(g, u + h) - swiglu_f64(g, u - h)) / (2.0 * h);

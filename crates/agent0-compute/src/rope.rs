@@ -89,9 +89,9 @@ mod tests {
             let mut expected = wide(&x);
             for (i, &p) in positions.iter().enumerate() {
                 for h in 0..heads {
-                    for j in 0..half {
+                    for (j, f) in inv_freq.iter().enumerate() {
                         let at = i * ld + h * head_dim + j;
-                        let (sin, cos) = f64::from(p as f32 * inv_freq[j]).sin_cos();
+                        let (sin, cos) = f64::from(p as f32 * f).sin_cos();
                         let (a, b) = (f64::from(x[at]), f64::from(x[at + half]));
                         expected[at] = a * cos - b * sin;
                         expected[at + half] = b * cos + a * sin;
