@@ -1,0 +1,194 @@
+//! From scored trajectories to optimizer steps. The objective is `agent0-rl`'s; here it is handed to the engine.
+
+use std::time::Instant;
+
+use agent0_engine::{AdamParams, AdapterId, Datum, PolicyLoss, TokenId, TokenStats, Weights};
+use agent0_rl::{Scored, StepMetrics, data, step_metrics};
+
+use crate::error::EvolveError;
+use crate::observer::Event;
+use crate::place::Place;
+use crate::run::Run;
+
+/// How the agent in training learns from a step.
+#[derive(Debug, Clone, Copy)]
+pub struct Recipe {
+    /// The policy that the KL term holds on to.
+    pub reference: Weights,
+    /// Coefficient of the KL term.
+    pub beta: f32,
+    /// AdamW step size.
+    pub learning_rate: f32,
+    /// Optimizer steps the data are dealt to.
+    pub updates: usize,
+    /// The constant of the aggregation that needs one: the token budget of a trajectory.
+    pub budget: usize,
+}
+
+/// What came of learning.
+#[derive(Debug)]
+pub struct Learned {
+    /// Whether weights changed, or why they did not.
+    pub outcome: Result<(), String>,
+    /// Tokens that went through forward and backward.
+    pub tokens: usize,
+    /// Named numbers of the update.
+    pub metrics: Vec<(String, f64)>,
+}
+
+impl Learned {
+    /// Nothing was learned, for a reason.
+    pub fn skipped(reason: impl Into<String>) -> Self {
+        Self { outcome: Err(reason.into()), tokens: 0, metrics: Vec::new() }
+    }
+
+    /// Nothing was to be learned.
+    pub fn none() -> Self {
+        Self { outcome: Ok(()), tokens: 0, metrics: Vec::new() }
+    }
+}
+
+impl Run<'_> {
+    /// Trains the agent of this phase on a step's trajectories: reference log-probabilities, then `updates` times
+    /// gradient and optimizer step, each on its share of the sequences.
+    pub async fn learn(&self, place: Place, scored: &[Scored<'_>], recipe: &Recipe) -> Result<Learned, EvolveError> {
+        let began = Instant::now();
+        let total: usize = scored.iter().map(|scored| scored.trajectory.ids.len()).sum();
+        let adapter = self.in_training(place.phase);
+        let references = self.reference_logprobs(scored, recipe.reference).await?;
+        let share = scored.len().div_ceil(recipe.updates).max(1);
+        let mut sums = Sums::default();
+        for (scored, references) in scored.chunks(share).zip(references.chunks(share)) {
+            let data = data(scored, references, self.config.training.aggregation, recipe.budget)?;
+            if data.is_empty() {
+                continue;
+            }
+            self.accumulate(place, adapter, data, PolicyLoss { kl_coef: recipe.beta }, total, &mut sums).await?;
+            let step = self.machinery.engine.optim_step(adapter, self.adam(recipe.learning_rate)).await?;
+            sums.updates += 1;
+            sums.grad_norm += step.grad_norm;
+        }
+        let mut pace = self.pace();
+        pace.trained_tokens += sums.tokens;
+        pace.training_seconds += began.elapsed().as_secs_f64();
+        Ok(sums.learned())
+    }
+
+    /// Adds the gradient of `data` to the adapter's, a micro-batch at a time.
+    async fn accumulate(
+        &self,
+        place: Place,
+        adapter: AdapterId,
+        data: Vec<Datum>,
+        loss: PolicyLoss,
+        total: usize,
+        sums: &mut Sums,
+    ) -> Result<(), EvolveError> {
+        let length = |datum: &Datum| datum.ids.len();
+        for batch in micro_batches(data, length, self.config.training.micro_batch_tokens) {
+            let result = self.machinery.engine.forward_backward(adapter, batch.clone(), loss).await?;
+            sums.loss += result.loss;
+            sums.tokens += batch.iter().map(length).sum::<usize>();
+            sums.data.extend(batch);
+            sums.stats.extend(result.tokens);
+            self.tell(&Event::Training { place, done: sums.tokens, total });
+        }
+        Ok(())
+    }
+
+    async fn reference_logprobs(&self, scored: &[Scored<'_>], reference: Weights) -> Result<Vec<Vec<f32>>, EvolveError> {
+        let sequences: Vec<Vec<TokenId>> = scored.iter().map(|scored| scored.trajectory.ids.clone()).collect();
+        let mut logprobs = Vec::with_capacity(sequences.len());
+        for batch in micro_batches(sequences, Vec::len, self.config.training.micro_batch_tokens) {
+            logprobs.extend(self.machinery.engine.logprobs(batch, reference).await?);
+        }
+        Ok(logprobs)
+    }
+
+    fn adam(&self, learning_rate: f32) -> AdamParams {
+        let config = &self.config.training;
+        AdamParams {
+            learning_rate,
+            beta1: config.beta1,
+            beta2: config.beta2,
+            weight_decay: config.weight_decay,
+            max_grad_norm: config.max_grad_norm,
+            ..AdamParams::default()
+        }
+    }
+}
+
+/// Cuts a list into runs of at most `tokens` tokens, or one item where that is longer.
+fn micro_batches<T>(items: Vec<T>, length: impl Fn(&T) -> usize, tokens: usize) -> Vec<Vec<T>> {
+    let mut batches: Vec<Vec<T>> = Vec::new();
+    let mut room = 0;
+    for item in items {
+        let needed = length(&item);
+        match batches.last_mut().filter(|_| needed <= room) {
+            Some(batch) => batch.push(item),
+            None => {
+                batches.push(vec![item]);
+                room = tokens.max(needed);
+            }
+        }
+        room -= needed;
+    }
+    batches
+}
+
+#[derive(Default)]
+struct Sums {
+    updates: usize,
+    tokens: usize,
+    loss: f64,
+    grad_norm: f64,
+    data: Vec<Datum>,
+    stats: Vec<TokenStats>,
+}
+
+impl Sums {
+    fn learned(self) -> Learned {
+        if self.updates == 0 {
+            return Learned::skipped("no trajectory has a sampled token");
+        }
+        let StepMetrics {
+            tokens: _,
+            clip_low_fraction,
+            clip_high_fraction,
+            mean_prob_up_clipped,
+            kl,
+            drift,
+            entropy,
+            ratio_mean,
+            ratio_max,
+        } = step_metrics(&self.data, &self.stats);
+        let updates = self.updates as f64;
+        let mut metrics = vec![
+            ("loss", self.loss / updates),
+            ("grad_norm", self.grad_norm / updates),
+            ("clip_low_fraction", clip_low_fraction),
+            ("clip_high_fraction", clip_high_fraction),
+            ("kl", kl),
+            ("drift", drift),
+            ("entropy", entropy),
+            ("ratio_mean", ratio_mean),
+            ("ratio_max", ratio_max),
+        ];
+        metrics.extend(mean_prob_up_clipped.map(|p| ("mean_prob_up_clipped", p)));
+        let metrics = metrics.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Learned { outcome: Ok(()), tokens: self.tokens, metrics }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn micro_batches_keep_the_order_and_the_limit() {
+        let lengths = |items: &[usize], limit| micro_batches(items.to_vec(), |&n| n, limit);
+        assert_eq!(lengths(&[3, 3, 3, 9, 1, 1], 6), [vec![3, 3], vec![3], vec![9], vec![1, 1]]);
+        assert_eq!(lengths(&[], 6), Vec::<Vec<usize>>::new());
+        assert_eq!(lengths(&[7, 7], 1), [[7], [7]]);
+    }
+}

@@ -1,0 +1,3 @@
+//! Ways to co-evolve, one file each.
+
+pub mod agent0;

@@ -1,0 +1,134 @@
+//! The executor phase's book-keeping: which tasks a step takes, what answers are worth, and what is recorded.
+
+use agent0_rl::{Scored, Seed, Trajectory};
+
+use super::mean;
+use crate::error::EvolveError;
+use crate::place::{Place, Role, Slot};
+use crate::run::{Findings, Run};
+use crate::store::{FrontierTask, TaskRecord};
+
+/// The tasks of a step: the frontier is shuffled for each pass over it, and a step takes the next `n`. What is left at
+/// the end of a pass and would not fill a step waits for another pass.
+pub fn choose(frontier: &[FrontierTask], step: Place, n: usize, run_seed: u64) -> Vec<FrontierTask> {
+    let n = n.min(frontier.len()).max(1);
+    let steps_in_pass = (frontier.len() / n).max(1);
+    let (pass, within) = ((step.step - 1) / steps_in_pass, (step.step - 1) % steps_in_pass);
+    let seed = Seed::root(run_seed).child(step.iteration).child("order").child(pass);
+    let mut order: Vec<usize> = (0..frontier.len()).collect();
+    order.sort_by_key(|&task| (seed.child(task).value(), task));
+    order.iter().skip(within * n).take(n).map(|&task| frontier[task].clone()).collect()
+}
+
+/// The questions of a step.
+pub fn questions(tasks: &[FrontierTask]) -> Vec<Option<&str>> {
+    tasks.iter().map(|task| Some(task.question.as_str())).collect()
+}
+
+/// 1 for each answer that is the task's label, else 0.
+pub async fn rewards(run: &Run<'_>, tasks: &[FrontierTask], groups: &[Vec<Trajectory>]) -> Result<Vec<Vec<f64>>, EvolveError> {
+    let mut rewards = Vec::with_capacity(groups.len());
+    for (task, group) in tasks.iter().zip(groups) {
+        let mut of_group = Vec::with_capacity(group.len());
+        for trajectory in group {
+            let right = match &trajectory.answer {
+                Some(answer) => run.same_answer(answer, &task.label).await?,
+                None => false,
+            };
+            of_group.push(f64::from(u8::from(right)));
+        }
+        rewards.push(of_group);
+    }
+    Ok(rewards)
+}
+
+/// Why a step cannot teach anything, if so.
+pub fn reason_to_skip(rewards: &[Vec<f64>], scored: &[Scored]) -> Option<String> {
+    if !scored.is_empty() {
+        None
+    } else if rewards.iter().flatten().all(|&reward| reward == 0.0) {
+        Some("no answer agrees with its task's label: nothing to prefer".into())
+    } else {
+        Some("the answers to each task are all right or all wrong: nothing to prefer".into())
+    }
+}
+
+/// What is recorded of a step.
+pub fn findings(tasks: &[FrontierTask], groups: &[Vec<Trajectory>], rewards: &[Vec<f64>]) -> Findings {
+    let answers = || groups.iter().flatten();
+    let has_spread = |rewards: &&Vec<f64>| rewards.iter().any(|reward| *reward != rewards[0]);
+    let metrics = [
+        ("reward_mean", mean(rewards.iter().flatten().copied())),
+        ("p_hat_mean", mean(tasks.iter().map(|task| task.p_hat))),
+        ("answered_share", mean(answers().map(|answer| f64::from(u8::from(answer.answer.is_some()))))),
+        ("tool_calls_mean", mean(answers().map(|answer| answer.tool_calls.len() as f64))),
+        ("tool_ok_share", mean(answers().flat_map(|answer| &answer.tool_calls).map(|call| f64::from(u8::from(call.ok))))),
+        ("tokens_mean", mean(answers().map(|answer| answer.sampled_tokens() as f64))),
+        ("groups_with_spread", Some(rewards.iter().filter(has_spread).count() as f64)),
+    ];
+    let record = |(task, of): (usize, &FrontierTask)| TaskRecord {
+        task,
+        question: Some(of.question.clone()),
+        own_answer: None,
+        fate: if has_spread(&&rewards[task]) { "trained" } else { "no_spread" }.into(),
+        reward: None,
+    };
+    let reward = |task: usize, sample: usize| (Slot { role: Role::Executor, task, sample }, rewards[task][sample]);
+    Findings {
+        metrics: metrics.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect(),
+        tasks: tasks.iter().enumerate().map(record).collect(),
+        rewards: (0..rewards.len()).flat_map(|task| (0..rewards[task].len()).map(move |sample| reward(task, sample))).collect(),
+        p_hats: tasks.iter().map(|task| task.p_hat).collect(),
+    }
+}
+
+/// What is recorded when there are no tasks.
+pub fn nothing() -> Findings {
+    Findings::default()
+}
+
+impl Run<'_> {
+    /// The kept tasks of an iteration.
+    pub(super) fn frontier(&self, t: usize) -> Result<Vec<FrontierTask>, EvolveError> {
+        Ok(self.store.frontier(t)?)
+    }
+
+    async fn same_answer(&self, answer: &str, label: &str) -> Result<bool, EvolveError> {
+        Ok(self.machinery.grader.same(answer, label).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::place::Phase;
+
+    fn frontier(n: usize) -> Vec<FrontierTask> {
+        (0..n).map(|i| FrontierTask { question: i.to_string(), label: String::new(), p_hat: 0.5 }).collect()
+    }
+
+    fn chosen(frontier: &[FrontierTask], step: usize, n: usize) -> Vec<String> {
+        let step = Place { iteration: 1, phase: Phase::Executor, step };
+        choose(frontier, step, n, 7).into_iter().map(|task| task.question).collect()
+    }
+
+    #[test]
+    fn a_pass_takes_no_task_twice_and_passes_differ() {
+        let frontier = frontier(10);
+        let pass = |first: usize| (first..first + 3).flat_map(|step| chosen(&frontier, step, 3)).collect::<Vec<_>>();
+        for first in [1, 4, 7] {
+            let mut tasks = pass(first);
+            tasks.sort();
+            tasks.dedup();
+            assert_eq!(tasks.len(), 9);
+        }
+        assert_ne!(pass(1), pass(4));
+        assert_eq!(pass(1), pass(1));
+    }
+
+    #[test]
+    fn a_small_frontier_is_taken_whole() {
+        assert_eq!(chosen(&frontier(2), 5, 8).len(), 2);
+        assert_eq!(chosen(&frontier(1), 1, 1), ["0"]);
+    }
+}

@@ -1,0 +1,72 @@
+//! What the agents are told, and which tasks no vote can label. Knows nothing of tokens.
+
+/// System turn of the curriculum agent.
+pub const CURRICULUM_SYSTEM: &str = "\
+You write problems for a competition. Another model will try to solve them: it can reason and it can run Python code. \
+A good problem is one that it solves about half of the time.";
+
+/// User turn of the curriculum agent. Every proposal starts from this one prompt.
+pub const CURRICULUM_USER: &str = "\
+Write ONE new mathematics or reasoning problem. Pick any field: number theory, combinatorics, algebra, geometry, \
+probability, sequences, logic puzzles, counting with constraints, dates and schedules, or a small simulation.
+
+Rules:
+- The problem is complete: it states every number it needs, and it can be answered without pictures or outside facts.
+- It takes several steps. Working them out, or a short computation, must be necessary.
+- The answer is one definite number or one short expression. Do not ask for a proof, an explanation or an opinion.
+- Be original: choose your own setting and your own numbers.
+
+Write the problem between <question> and </question>. Then solve it in a few lines and end with the final answer in \
+\\boxed{}. Use exactly this form:
+
+<question>
+the full text of your problem
+</question>
+short solution
+\\boxed{final answer}";
+
+/// System turn of the executor.
+pub const EXECUTOR_SYSTEM: &str = "\
+You solve problems step by step. You can run Python: write a ```python code block that prints what you need. It is run \
+for you and the printed text comes back in an ```output block. Never write an ```output block yourself. numpy and sympy are \
+installed. When you know the answer, give it once, in \\boxed{}.";
+
+/// User turn of the executor.
+pub const EXECUTOR_USER: &str = "\
+{question}
+
+Reason step by step. Use a ```python block with print() whenever a computation helps, read its ```output, then end with the \
+final answer in \\boxed{}.";
+
+/// Whether a question asks for a proof, which no vote can label.
+pub fn asks_for_proof(question: &str) -> bool {
+    let lower = question.to_lowercase();
+    let mut words = lower.split(|c: char| !c.is_alphabetic());
+    words.any(|word| ["prove", "proof", "disprove", "justify"].contains(&word))
+        || ["show that", "demonstrate that", "explain why", "verify that"].iter().any(|phrase| lower.contains(phrase))
+}
+
+/// Whether an answer is prose: more words than a value, a name or a short list needs.
+pub fn is_prose(answer: &str) -> bool {
+    const MOST_WORDS: usize = 4;
+    let words = answer.split(|c: char| !(c.is_alphanumeric() || c == '\\' || c == '\'')).filter(|word| {
+        word.chars().count() > 1 && word.chars().all(|c| c.is_alphabetic() || c == '\'') // numbers and \commands are not words
+    });
+    words.count() > MOST_WORDS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proofs_and_prose_are_seen() {
+        assert!(asks_for_proof("Prove that n is even."));
+        assert!(asks_for_proof("Show that x > 1."));
+        assert!(!asks_for_proof("An improved waterproof machine makes 3 parts. How many in 5 hours?"));
+        assert!(is_prose("the sequence converges because it is bounded"));
+        for value in ["42", "\\frac{1}{2}", "x^2 + 3x + 1", "Alice and Bob", "\\sqrt{2} \\text{ cm}", "1, 2, 3, 4, 5, 6, 7"] {
+            assert!(!is_prose(value), "{value}");
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! A run at work: the machinery it uses, both agents, and the cursor that says what comes next. A method decides what
+//! is done; here is how it is begun, recorded and resumed.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use agent0_answers::Grader;
+use agent0_engine::{AdapterId, Codec, Engine, LoraSpec, SnapshotId, Weights};
+use agent0_rl::{Seed, Tool};
+
+use crate::checkpoint::Checkpoints;
+use crate::config::Config;
+use crate::error::EvolveError;
+use crate::folder::RunFolder;
+use crate::learning::Learned;
+use crate::observer::{Event, Observer};
+use crate::place::Slot;
+use crate::place::{Phase, Place};
+use crate::store::{Cursor, StepRecord, Store, TaskRecord};
+use crate::tensorboard::EventWriter;
+
+/// What a run works with; it owns none of it.
+#[derive(Clone)]
+pub struct Machinery<'a> {
+    /// The model.
+    pub engine: &'a dyn Engine,
+    /// Its tokenizer and chat template.
+    pub codec: Arc<dyn Codec>,
+    /// The executor's Python.
+    pub tool: &'a dyn Tool,
+    /// When two answers are the same.
+    pub grader: &'a Grader,
+    /// Who watches.
+    pub observer: &'a dyn Observer,
+}
+
+/// One of the two agents: an adapter on the shared base model.
+pub struct Agent {
+    adapter: AdapterId,
+    /// Its newest checkpoint; `None` while it is still the base model.
+    checkpoint: Option<String>,
+}
+
+impl Agent {
+    /// Its weights as they are now.
+    pub fn live(&self) -> Weights {
+        match self.checkpoint {
+            Some(_) => Weights::Live(self.adapter),
+            None => Weights::Base, // an untrained adapter changes nothing
+        }
+    }
+}
+
+/// Work done since the step began, for its rates.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Pace {
+    pub sampled_tokens: usize,
+    pub sampling_seconds: f64,
+    pub trained_tokens: usize,
+    pub training_seconds: f64,
+}
+
+/// What a step found out, before it is stored.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// Named numbers.
+    pub metrics: Vec<(String, f64)>,
+    /// What became of the tasks proposed in it.
+    pub tasks: Vec<TaskRecord>,
+    /// Rewards of trajectories.
+    pub rewards: Vec<(Slot, f64)>,
+    /// Self-consistency of its labelled tasks.
+    pub p_hats: Vec<f64>,
+}
+
+/// A run at work.
+pub struct Run<'a> {
+    /// Its settings.
+    pub config: Config,
+    /// The agent that writes tasks, pi_theta.
+    pub curriculum: Agent,
+    /// The agent that solves them, pi_phi.
+    pub executor: Agent,
+    pub(crate) machinery: Machinery<'a>,
+    pub(crate) store: Store,
+    pub(crate) pace: Mutex<Pace>,
+    checkpoints: Checkpoints,
+    cursor: Cursor,
+    frozen: Vec<SnapshotId>,
+    curves: EventWriter,
+    step_began: Instant,
+}
+
+type Result<T> = std::result::Result<T, EvolveError>;
+
+impl<'a> Run<'a> {
+    /// Brings both agents to where the run's cursor says they are.
+    pub async fn start(folder: RunFolder, machinery: Machinery<'a>) -> Result<Run<'a>> {
+        let RunFolder { path, config, store, .. } = folder;
+        check_model(&store, &machinery.engine.info().model)?;
+        let checkpoints = Checkpoints::open(&path, config.keep_checkpoints)?;
+        let cursor = store.cursor()?;
+        let mut agents = Vec::new();
+        for (phase, checkpoint) in [(Phase::Curriculum, &cursor.curriculum), (Phase::Executor, &cursor.executor)] {
+            let adapter = match checkpoint {
+                Some(name) => checkpoints.load(machinery.engine, name).await?,
+                None => machinery.engine.create_adapter(lora(&config, phase)).await?,
+            };
+            agents.push(Agent { adapter, checkpoint: checkpoint.clone() });
+        }
+        let [curriculum, executor] = <[Agent; 2]>::try_from(agents).unwrap_or_else(|_| unreachable!("two agents were pushed"));
+        let curves = curves(&path, &store, &config)?;
+        let run = Run {
+            config,
+            curriculum,
+            executor,
+            machinery,
+            store,
+            pace: Mutex::default(),
+            checkpoints,
+            cursor,
+            frozen: Vec::new(),
+            curves,
+            step_began: Instant::now(),
+        };
+        let place = run.cursor.place;
+        run.tell(&Event::Started { place, iterations: run.config.iterations, planned: planned(&run.config, place) });
+        Ok(run)
+    }
+
+    /// What comes next.
+    pub fn place(&self) -> Place {
+        self.cursor.place
+    }
+
+    /// Whether `phase` of iteration `t` is what comes next; false when the run is past it.
+    pub fn begins(&mut self, t: usize, phase: Phase, steps: usize) -> bool {
+        let place = self.cursor.place;
+        let next = (place.iteration, place.phase) == (t, phase);
+        if next {
+            self.step_began = Instant::now();
+            self.tell(&Event::Phase { place, steps });
+        }
+        next
+    }
+
+    /// The steps of the present phase that are not done yet.
+    pub fn steps_left(&self, steps: usize) -> impl Iterator<Item = Place> + use<> {
+        let place = self.cursor.place;
+        (place.step..=steps).map(move |step| Place { step, ..place })
+    }
+
+    /// The curriculum agent's weights of this moment, to sample from while they do not change.
+    pub async fn frozen_curriculum(&mut self) -> Result<Weights> {
+        self.freeze(Phase::Curriculum).await
+    }
+
+    /// The executor's weights of this moment, to sample from while they do not change.
+    pub async fn frozen_executor(&mut self) -> Result<Weights> {
+        self.freeze(Phase::Executor).await
+    }
+
+    /// The agent in training as it was when its phase began: the reference of the KL term.
+    pub async fn reference(&mut self) -> Result<Weights> {
+        let phase = self.cursor.place.phase;
+        let Some(name) = self.cursor.reference.clone() else { return Ok(Weights::Base) };
+        if self.agent(phase).checkpoint.as_ref() == Some(&name) {
+            return self.freeze(phase).await;
+        }
+        let adapter = self.checkpoints.load(self.machinery.engine, &name).await?;
+        self.publish(adapter).await
+    }
+
+    /// Stores a finished step. When the agent in training learned something, its checkpoint is written first.
+    pub async fn finish(&mut self, place: Place, learned: Learned, findings: Findings) -> Result<()> {
+        let mut next = Cursor { place: place.next_step(), ..self.cursor.clone() };
+        if learned.outcome.is_ok() && place.phase != Phase::Frontier {
+            let adapter = self.agent(place.phase).adapter;
+            let name = self.checkpoints.save(self.machinery.engine, adapter, place).await?;
+            match place.phase {
+                Phase::Curriculum => next.curriculum = Some(name),
+                _ => next.executor = Some(name),
+            }
+        }
+        let pace = std::mem::take(&mut *self.pace());
+        let mut metrics = findings.metrics;
+        metrics.extend(learned.metrics);
+        metrics.extend(rates(pace));
+        let record = StepRecord {
+            place,
+            skipped: learned.outcome.err(),
+            tokens_trained: learned.tokens,
+            seconds: self.step_began.elapsed().as_secs_f64(),
+            metrics,
+            tasks: findings.tasks,
+            rewards: findings.rewards,
+        };
+        self.store.finish_step(&record, &next)?;
+        self.adopt(next)?;
+        self.draw(&record);
+        self.tell(&Event::Step { record: &record, p_hats: &findings.p_hats });
+        self.step_began = Instant::now();
+        Ok(())
+    }
+
+    /// Ends the present phase; frozen weights are let go. `note` is told to whoever watches.
+    pub async fn end_phase(&mut self, note: String) -> Result<()> {
+        let Place { iteration, phase, .. } = self.cursor.place;
+        let place = self.cursor.place.next_phase();
+        let reference = match place.phase {
+            Phase::Curriculum => self.cursor.curriculum.clone(),
+            Phase::Frontier => None,
+            Phase::Executor => self.cursor.executor.clone(),
+        };
+        let next = Cursor { place, reference, ..self.cursor.clone() };
+        self.store.set_cursor(&next)?;
+        self.adopt(next)?;
+        for snapshot in std::mem::take(&mut self.frozen) {
+            self.machinery.engine.release(snapshot).await?;
+        }
+        self.tell(&Event::PhaseDone { iteration, phase, note });
+        Ok(())
+    }
+
+    /// The adapter that the present phase trains.
+    pub(crate) fn in_training(&self, phase: Phase) -> AdapterId {
+        self.agent(phase).adapter
+    }
+
+    pub(crate) fn tell(&self, event: &Event) {
+        self.machinery.observer.event(event);
+    }
+
+    pub(crate) fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn agent(&self, phase: Phase) -> &Agent {
+        match phase {
+            Phase::Curriculum => &self.curriculum,
+            Phase::Frontier | Phase::Executor => &self.executor,
+        }
+    }
+
+    async fn freeze(&mut self, phase: Phase) -> Result<Weights> {
+        match self.agent(phase).live() {
+            Weights::Live(adapter) => self.publish(adapter).await,
+            fixed => Ok(fixed),
+        }
+    }
+
+    async fn publish(&mut self, adapter: AdapterId) -> Result<Weights> {
+        let snapshot = self.machinery.engine.publish(adapter).await?;
+        self.frozen.push(snapshot);
+        Ok(Weights::Snapshot(snapshot))
+    }
+
+    /// Takes over a cursor that the store has.
+    fn adopt(&mut self, next: Cursor) -> Result<()> {
+        self.curriculum.checkpoint.clone_from(&next.curriculum);
+        self.executor.checkpoint.clone_from(&next.executor);
+        self.cursor = next;
+        let needed = [&self.cursor.curriculum, &self.cursor.executor, &self.cursor.reference];
+        let needed: Vec<&str> = needed.into_iter().flatten().map(String::as_str).collect();
+        Ok(self.checkpoints.prune(&needed)?)
+    }
+
+    /// The curves are a view of the store: if they cannot be written, the run goes on.
+    fn draw(&mut self, record: &StepRecord) {
+        let time = unix_time();
+        for (name, value) in &record.metrics {
+            let step = curve_step(&self.config, record.place);
+            let _ = self.curves.scalar(&format!("{}/{name}", record.place.phase), step, *value as f32, time);
+        }
+    }
+}
+
+fn lora(config: &Config, agent: Phase) -> LoraSpec {
+    LoraSpec {
+        rank: config.lora.rank,
+        alpha: config.lora.alpha,
+        targets: config.lora.targets.clone(),
+        seed: Seed::root(config.seed).child("lora").child(agent.name()).value(),
+    }
+}
+
+fn check_model(store: &Store, found: &str) -> Result<()> {
+    match store.meta("model")? {
+        None => Ok(store.set_meta("model", found)?),
+        Some(stored) if stored == found => Ok(()),
+        Some(stored) => Err(EvolveError::OtherModel { stored, found: found.to_owned() }),
+    }
+}
+
+/// The event file, with everything the store has.
+fn curves(run: &Path, store: &Store, config: &Config) -> Result<EventWriter> {
+    let folder = run.join("tensorboard");
+    let write = |metrics: Vec<crate::store::Metric>| {
+        let mut curves = EventWriter::create(&folder, unix_time())?;
+        for metric in metrics {
+            let tag = format!("{}/{}", metric.place.phase, metric.name);
+            curves.scalar(&tag, curve_step(config, metric.place), metric.value as f32, metric.time)?;
+        }
+        Ok(curves)
+    };
+    write(store.metrics()?).map_err(|cause| EvolveError::Folder { path: folder.clone(), cause })
+}
+
+/// Steps of a phase counted through all iterations.
+fn curve_step(config: &Config, place: Place) -> u64 {
+    ((place.iteration - 1) * phase_steps(config, place.phase) + place.step) as u64
+}
+
+/// Steps, or most rounds, of a phase in one iteration.
+fn phase_steps(config: &Config, phase: Phase) -> usize {
+    match phase {
+        Phase::Curriculum => config.curriculum.steps,
+        Phase::Frontier => config.frontier.max_pool.div_ceil(config.frontier.pool),
+        Phase::Executor => config.executor.steps,
+    }
+}
+
+/// Trajectories that everything from `place` on is expected to sample.
+fn planned(config: &Config, place: Place) -> usize {
+    let of_step = |phase| match phase {
+        Phase::Curriculum => config.curriculum.tasks_per_step * (1 + config.curriculum.samples),
+        Phase::Frontier => config.frontier.pool * (1 + config.frontier.samples),
+        Phase::Executor => config.executor.tasks_per_step * config.executor.group_size,
+    };
+    let steps = |phase| if phase == Phase::Frontier { 1 } else { phase_steps(config, phase) };
+    let iterations = (place.iteration..=config.iterations).flat_map(|t| Phase::ALL.map(|phase| (t, phase)));
+    iterations
+        .filter(|&at| at >= (place.iteration, place.phase))
+        .map(|at| {
+            let done = if at == (place.iteration, place.phase) { place.step - 1 } else { 0 };
+            steps(at.1).saturating_sub(done) * of_step(at.1)
+        })
+        .sum()
+}
+
+fn rates(pace: Pace) -> Vec<(String, f64)> {
+    let rate = |name: &str, tokens: usize, seconds: f64| (seconds > 0.0 && tokens > 0).then(|| (name.to_owned(), tokens as f64 / seconds));
+    [
+        rate("sampled_tokens_per_second", pace.sampled_tokens, pace.sampling_seconds),
+        rate("trained_tokens_per_second", pace.trained_tokens, pace.training_seconds),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn unix_time() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |elapsed| elapsed.as_secs_f64())
+}

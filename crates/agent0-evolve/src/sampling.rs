@@ -1,0 +1,148 @@
+//! Brings trajectories and votes: many in flight at once, each stored as it finishes, placed by index so that nothing
+//! depends on timing. What an earlier process stored is not done again.
+
+use std::future::Future;
+use std::time::Instant;
+
+use agent0_engine::{Message, Role as Speaker, TokenId, Weights};
+use agent0_rl::{RolloutError, RolloutParams, Trajectory, Vote, generate, rollout, vote};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+use crate::error::EvolveError;
+use crate::observer::Event;
+use crate::place::{Place, Role, Slot};
+use crate::run::Run;
+
+/// Votes counted at once: they wait for the grader, not for the engine.
+const VOTES_IN_FLIGHT: usize = 8;
+
+/// What the executor made of one task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempt {
+    /// Its k answers, by sample.
+    pub answers: Vec<Trajectory>,
+    /// Their vote.
+    pub vote: Vote,
+}
+
+impl Attempt {
+    /// Tool calls of each answer.
+    pub fn tool_calls(&self) -> Vec<usize> {
+        self.answers.iter().map(|answer| answer.tool_calls.len()).collect()
+    }
+}
+
+type Result<T> = std::result::Result<T, EvolveError>;
+
+impl Run<'_> {
+    /// `n` texts by the curriculum agent, which are to hold a task each.
+    pub async fn propose(&self, place: Place, weights: Weights, n: usize) -> Result<Vec<Trajectory>> {
+        let prompts = &self.config.prompts;
+        let prompt = self.chat(&prompts.curriculum_system, &prompts.curriculum_user)?;
+        let config = &self.config.curriculum;
+        let params = RolloutParams {
+            max_tokens: config.max_tokens,
+            temperature: config.temperature,
+            top_p: config.top_p,
+            ..RolloutParams::default()
+        };
+        let slots = (0..n).map(|task| Slot { role: Role::Proposer, task, sample: 0 }).collect();
+        self.gather(place, Role::Proposer, slots, async |slot| {
+            let seed = self.seed(place, slot);
+            generate(self.machinery.engine, &*self.machinery.codec, &prompt, weights, &params, seed).await
+        })
+        .await
+    }
+
+    /// `n` answers by the executor, with its tool, to each task that is one, and nothing for the others.
+    pub async fn answer(&self, place: Place, questions: &[Option<&str>], n: usize, weights: Weights) -> Result<Vec<Vec<Trajectory>>> {
+        let prompts = questions.iter().map(|question| question.map(|q| self.executor_prompt(q)).transpose()).collect::<Result<Vec<_>>>()?;
+        let asked = (0..questions.len()).filter(|&task| questions[task].is_some());
+        let slots = asked.flat_map(|task| (0..n).map(move |sample| Slot { role: Role::Executor, task, sample })).collect();
+        let machinery = &self.machinery;
+        let answers = self
+            .gather(place, Role::Executor, slots, async |slot| {
+                let prompt = prompts[slot.task].as_deref().unwrap_or_default();
+                let params = &self.config.rollout;
+                rollout(machinery.engine, &machinery.codec, Some(machinery.tool), prompt, weights, params, self.seed(place, slot)).await
+            })
+            .await?;
+        let mut answers = answers.into_iter();
+        Ok(questions.iter().map(|question| answers.by_ref().take(if question.is_some() { n } else { 0 }).collect()).collect())
+    }
+
+    /// `k` answers to each task, and their vote (algorithm.md section 2). `None` where there is no task.
+    pub async fn attempt(&self, place: Place, questions: &[Option<&str>], k: usize, weights: Weights) -> Result<Vec<Option<Attempt>>> {
+        let answers = self.answer(place, questions, k, weights).await?;
+        let stored = self.store.votes(place)?;
+        let count = |(task, answers): (usize, Vec<Trajectory>)| {
+            let stored = stored.get(&task).cloned();
+            async move {
+                if questions[task].is_none() {
+                    return Ok(None);
+                }
+                let vote = match stored {
+                    Some(vote) => vote,
+                    None => self.count_votes(place, task, &answers).await?,
+                };
+                Ok(Some(Attempt { answers, vote }))
+            }
+        };
+        stream::iter(answers.into_iter().enumerate()).map(count).buffered(VOTES_IN_FLIGHT).try_collect().await
+    }
+
+    /// What follows a trajectory's prompt, as text.
+    pub fn text(&self, trajectory: &Trajectory) -> String {
+        trajectory.text(&*self.machinery.codec)
+    }
+
+    async fn count_votes(&self, place: Place, task: usize, answers: &[Trajectory]) -> Result<Vote> {
+        let answers: Vec<Option<String>> = answers.iter().map(|trajectory| trajectory.answer.clone()).collect();
+        let vote = vote(self.machinery.grader, &answers, self.config.vote).await?;
+        self.store.put_vote(place, task, &vote)?;
+        Ok(vote)
+    }
+
+    fn executor_prompt(&self, question: &str) -> Result<Vec<TokenId>> {
+        let prompts = &self.config.prompts;
+        self.chat(&prompts.executor_system, &prompts.executor_user.replace("{question}", question))
+    }
+
+    fn chat(&self, system: &str, user: &str) -> Result<Vec<TokenId>> {
+        let turns = [(Speaker::System, system), (Speaker::User, user)];
+        let messages: Vec<Message> =
+            turns.into_iter().filter(|(_, text)| !text.is_empty()).map(|(role, text)| Message::new(role, text)).collect();
+        Ok(self.machinery.codec.chat(&messages)?)
+    }
+
+    fn seed(&self, place: Place, slot: Slot) -> agent0_rl::Seed {
+        place.seed(self.config.seed).child(slot.role.name()).child(slot.task).child(slot.sample)
+    }
+
+    /// The trajectories of `slots`, in their order: from the store, or by `sample`, which are then stored.
+    async fn gather<F>(&self, place: Place, role: Role, slots: Vec<Slot>, sample: impl Fn(Slot) -> F) -> Result<Vec<Trajectory>>
+    where
+        F: Future<Output = std::result::Result<Trajectory, RolloutError>>,
+    {
+        let mut done = self.store.trajectories(place, role)?;
+        done.retain(|slot, _| slots.contains(slot));
+        self.tell(&Event::Sampling { place, role, stored: done.len(), total: slots.len() });
+        let began = Instant::now();
+        let missing: Vec<Slot> = slots.iter().copied().filter(|slot| !done.contains_key(slot)).collect();
+        let sample = &sample;
+        let mut finished = stream::iter(missing)
+            .map(async |slot| Ok::<_, EvolveError>((slot, sample(slot).await?)))
+            .buffer_unordered(self.config.engine.in_flight);
+        let mut tokens = 0;
+        while let Some((slot, trajectory)) = finished.try_next().await? {
+            self.store.put_trajectory(place, slot, &trajectory, &self.text(&trajectory))?;
+            self.tell(&Event::Trajectory { place, role, trajectory: &trajectory });
+            tokens += trajectory.sampled_tokens() + trajectory.dropped;
+            done.insert(slot, trajectory);
+        }
+        let mut pace = self.pace();
+        pace.sampled_tokens += tokens;
+        pace.sampling_seconds += began.elapsed().as_secs_f64();
+        Ok(slots.iter().filter_map(|slot| done.remove(slot)).collect())
+    }
+}
