@@ -1,0 +1,286 @@
+//! The launcher: a fresh process with one thread that locks itself in and becomes the zygote. It has the channel as its standard input.
+#![allow(unsafe_code)]
+
+use std::convert::Infallible;
+use std::ffi::{CString, OsStr};
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::channel::{Channel, Received};
+use crate::interpreter::Interpreter;
+use crate::ladder::{self, Isolation, Plan};
+use crate::namespaces::{self, NOBODY, die_with_parent};
+use crate::privileges::{self, Keep};
+use crate::protocol::{Event, Setup, Task};
+use crate::sys::{self, check};
+use crate::tree::Tree;
+use crate::{landlock, seccomp};
+
+/// The first argument that makes a program the launcher.
+pub const LAUNCHER_ARGUMENT: &str = "__sandbox-launcher";
+
+/// The zygote's Python side.
+const STUB: &str = concat!(include_str!("warm.py"), include_str!("stub.py"));
+
+/// The whole environment of the zygote and of untrusted code.
+const ENVIRONMENT: &[&str] = &[
+    "PATH=/usr/bin:/bin",
+    "LANG=C.UTF-8",
+    "HOME=/tmp",
+    // sets and dictionaries iterate in the same order every time
+    "PYTHONHASHSEED=0",
+    // one thread: a fork copies only one
+    "OPENBLAS_NUM_THREADS=1",
+    "OMP_NUM_THREADS=1",
+    "MKL_NUM_THREADS=1",
+];
+
+/// A step's result; the error says what was attempted and what the system answered. It crosses a process boundary as this text.
+pub type Attempt<T> = Result<T, String>;
+
+/// Naming what failed.
+pub trait Failure<T> {
+    /// Names what was attempted.
+    fn attempt(self, what: &str) -> Attempt<T>;
+    /// Names what was attempted with a path.
+    fn attempt_at(self, what: &str, path: &Path) -> Attempt<T>;
+}
+
+impl<T> Failure<T> for io::Result<T> {
+    fn attempt(self, what: &str) -> Attempt<T> {
+        self.map_err(|error| format!("{what}: {error}"))
+    }
+
+    fn attempt_at(self, what: &str, path: &Path) -> Attempt<T> {
+        self.map_err(|error| format!("{what} {}: {error}", path.display()))
+    }
+}
+
+/// The launcher's `main`: a program calls it first thing when its first argument is [`LAUNCHER_ARGUMENT`].
+pub fn launcher_main() -> ! {
+    // SAFETY: the launcher is started with the channel as its standard input, which nothing else in this process uses.
+    let channel = Channel::from_fd(unsafe { OwnedFd::from_raw_fd(0) });
+    let last_word = match launch(&channel) {
+        Ok(event) => event,
+        Err(detail) => Event::Failed { detail },
+    };
+    // The supervisor may be gone; there is nobody else to tell.
+    let _ = channel.send(&last_word, &[]);
+    std::process::exit(1)
+}
+
+/// Lets every executable that is linked with this crate be the launcher, before its own `main`. Only for tests (feature `test-launcher`).
+#[cfg(feature = "test-launcher")]
+#[used]
+// SAFETY: the loader calls each function of this section once, before `main`, while the process has one thread.
+#[unsafe(link_section = ".init_array")]
+static BEFORE_MAIN: extern "C" fn() = {
+    extern "C" fn before_main() {
+        // Standard arguments are not there yet everywhere.
+        let line = fs::read("/proc/self/cmdline").unwrap_or_default();
+        if line.split(|&byte| byte == 0).nth(1) == Some(LAUNCHER_ARGUMENT.as_bytes()) {
+            launcher_main()
+        }
+    }
+    before_main
+};
+
+/// Does the task. Returns only when this process does not become the zygote.
+fn launch(channel: &Channel) -> Attempt<Event> {
+    let setup = match channel.receive::<Setup>(true).attempt("reading the task")? {
+        Received::Message(setup, _) => setup,
+        _ => return Err("the supervisor is gone".into()),
+    };
+    leave_the_parents_world(setup.parent)?;
+    match setup.task {
+        Task::Probe => {
+            let tree = Tree::with(std::iter::empty())?;
+            Ok(Event::Probed { probe: ladder::explore(&tree, None).1 })
+        }
+        Task::Serve { interpreter, preload, isolation } => {
+            let tree = Tree::with(interpreter.paths())?;
+            match ladder::explore(&tree, isolation) {
+                (None, probe) => Ok(Event::NoIsolation { probe }),
+                (Some(plan), _) => become_zygote(channel, plan, &tree, &interpreter, &preload).map(|never| match never {}),
+            }
+        }
+    }
+}
+
+/// Drops what comes from the parent but the channel: life after it, its terminal, its open files.
+fn leave_the_parents_world(parent: u32) -> Attempt<()> {
+    die_with_parent();
+    // SAFETY: no pointers. Descriptors from 3 on are leaked by others, not owned by anything in this process.
+    unsafe {
+        if libc::getppid() as u32 != parent {
+            return Err("the supervisor is gone".into());
+        }
+        // Ctrl-C in the terminal is for the program, which then ends its calls as it sees fit. It fails where it is so already.
+        libc::setsid();
+        check(libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32)).attempt("closing inherited files")?;
+    }
+    // When memory runs out, calls go first. Not every container allows saying so.
+    let _ = fs::write("/proc/self/oom_score_adj", "1000");
+    Ok(())
+}
+
+/// What the stub is told.
+#[derive(Serialize)]
+struct StubConfig<'a> {
+    isolation: Isolation,
+    packages: Vec<&'a str>,
+    preload: &'a [String],
+    /// The zygote's own process namespace, to which it returns before it makes one for a call.
+    process_namespace: Option<i32>,
+    /// System-call filters: instructions as hexadecimal bytes.
+    filters: Vec<String>,
+    /// Whether the kernel can keep signals within a process (Landlock 6).
+    signal_scope: bool,
+    /// Tasks that count against the limit on threads without being the sandbox's.
+    other_tasks: u64,
+}
+
+fn become_zygote(channel: &Channel, plan: Plan, tree: &Tree, interpreter: &Interpreter, preload: &[String]) -> Attempt<Infallible> {
+    let other_tasks = match plan {
+        Plan::Namespaces(_) => 0,
+        Plan::Landlock => count_tasks(),
+    };
+    let (isolation, namespace) = match plan {
+        Plan::Namespaces(map) => {
+            let namespace = namespaces::enter(map, tree)?;
+            privileges::give_up(map.user(), Keep::NamespaceAdmin)?;
+            (Isolation::Full, Some(namespace))
+        }
+        Plan::Landlock => {
+            privileges::give_up(user_without_namespaces(interpreter), Keep::Nothing)?;
+            (Isolation::Landlock, None)
+        }
+    };
+    die_with_parent();
+    let enforced = landlock::restrict(tree.binds())?;
+    if isolation == Isolation::Landlock && !enforced {
+        return Err("Landlock is not enforced".into());
+    }
+    for fd in namespace.iter().map(AsFd::as_fd).chain([channel.as_fd()]) {
+        keep_over_exec(fd.as_raw_fd())?;
+    }
+    let config = StubConfig {
+        isolation,
+        packages: interpreter.packages.iter().map(|p| utf8(p)).collect::<Attempt<_>>()?,
+        preload,
+        process_namespace: namespace.as_ref().map(AsRawFd::as_raw_fd),
+        filters: seccomp::filters(isolation)?.iter().map(|filter| hexadecimal(filter)).collect(),
+        signal_scope: sys::landlock_abi() >= 6,
+        other_tasks,
+    };
+    let config = serde_json::to_string(&config).map_err(|e| e.to_string())?;
+    fix_addresses_and_stack()?;
+    run_python(&interpreter.executable, &config)
+}
+
+/// As root, nobody; unless the interpreter is somewhere that only root may enter, such as root's home: then root without capabilities,
+/// who is an ordinary user.
+fn user_without_namespaces(interpreter: &Interpreter) -> Option<u32> {
+    // SAFETY: no arguments, cannot fail.
+    let root = unsafe { libc::geteuid() } == 0;
+    let reachable = || {
+        in_helper(|| {
+            privileges::become_user(NOBODY)?;
+            interpreter.paths().try_for_each(|path| fs::metadata(path).map(drop).attempt_at("reaching", path))
+        })
+    };
+    (root && reachable().is_ok()).then_some(NOBODY)
+}
+
+/// The threads of the whole machine: more than any one user's.
+fn count_tasks() -> u64 {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let count = load.split_whitespace().nth(3).and_then(|tasks| tasks.split_once('/')).and_then(|(_, total)| total.parse().ok());
+    count.unwrap_or(4096)
+}
+
+/// The same addresses in every zygote, so that what depends on them (the order of a set of objects) is the same in every run; and a
+/// stack that does not depend on the user's shell. Native code inside gains nothing that it does not have: it may run any instruction.
+fn fix_addresses_and_stack() -> Attempt<()> {
+    const STACK: libc::rlimit = libc::rlimit { rlim_cur: 8 << 20, rlim_max: 8 << 20 };
+    // SAFETY: the limit is passed by a valid pointer. Some containers forbid the first call; then only that order may vary.
+    unsafe {
+        libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong);
+        check(libc::setrlimit(libc::RLIMIT_STACK, &STACK)).map(drop).attempt("limiting the stack")
+    }
+}
+
+fn run_python(executable: &Path, config: &str) -> Attempt<Infallible> {
+    // Not `-I`, which would ignore PYTHONHASHSEED; the environment is ours, and the stub takes the current folder off the path.
+    let path = utf8(executable)?;
+    let arguments = c_strings([path, "-s", "-S", "-B", "-u", "-c", STUB, config])?;
+    let environment = c_strings(ENVIRONMENT.iter().copied())?;
+    let pointers = |strings: &[CString]| strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>();
+    let (argv, envp) = (pointers(&arguments), pointers(&environment));
+    // SAFETY: both arrays end with a null pointer and point at C strings that live until the call returns, which it does only on error.
+    unsafe { libc::execve(arguments[0].as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+    Err(io::Error::last_os_error()).attempt_at("running", executable)
+}
+
+fn c_strings<'a>(strings: impl IntoIterator<Item = &'a str>) -> Attempt<Vec<CString>> {
+    strings.into_iter().map(|s| CString::new(s).map_err(|e| e.to_string())).collect()
+}
+
+fn utf8(path: &Path) -> Attempt<&str> {
+    path.to_str().ok_or_else(|| format!("the path {} is not UTF-8", OsStr::from_bytes(path.as_os_str().as_bytes()).display()))
+}
+
+fn keep_over_exec(fd: i32) -> Attempt<()> {
+    // SAFETY: a plain flag change.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }).map(drop).attempt("passing a file on")
+}
+
+fn hexadecimal(filter: &[seccompiler::sock_filter]) -> String {
+    let bytes = |i: &seccompiler::sock_filter| [&i.code.to_ne_bytes()[..], &[i.jt, i.jf], &i.k.to_ne_bytes()].concat();
+    filter.iter().flat_map(bytes).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Runs `work` in a forked process, which ends with it, and brings back its result. Processes forked by `work` may go on in its place.
+pub fn in_helper(work: impl FnOnce() -> Attempt<()>) -> Attempt<()> {
+    const DONE: &str = "done";
+    let (mut reader, mut writer) = io::pipe().attempt("making a pipe")?;
+    // SAFETY: this process has one thread, so the child can go on as its parent would.
+    let helper = check(unsafe { libc::fork() }).attempt("forking a helper")? as i32;
+    if helper == 0 {
+        let result = work();
+        let _ = writer.write_all(result.as_ref().err().map_or(DONE, String::as_str).as_bytes());
+        // SAFETY: ends this process at once.
+        unsafe { libc::_exit(0) }
+    }
+    drop(writer);
+    let mut result = String::new();
+    let read = reader.read_to_string(&mut result);
+    wait_for(helper);
+    read.attempt("hearing from a helper")?;
+    match result.as_str() {
+        DONE => Ok(()),
+        "" => Err("a helper process was killed".into()),
+        failure => Err(failure.into()),
+    }
+}
+
+/// Waits for a child process and returns its exit code (128 when a signal killed it).
+pub fn wait_for(child: i32) -> i32 {
+    let mut status = 0;
+    // SAFETY: `status` is a valid place for the result.
+    while check(unsafe { libc::waitpid(child, &mut status, 0) }).is_err_and(|e| e.kind() == io::ErrorKind::Interrupted) {}
+    if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 }
+}
+
+/// Refuses to start a launcher from a launcher: a program that forgot to call [`launcher_main`] would start itself for ever.
+pub fn refuse_in_launcher() -> Attempt<()> {
+    match std::env::args().nth(1).as_deref() {
+        Some(LAUNCHER_ARGUMENT) => Err("this program does not call agent0_sandbox::launcher_main first in its main".into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,242 @@
+//! The system calls that untrusted code may make: a list of harmless ones; everything else fails with "operation not permitted".
+
+use std::collections::BTreeMap;
+use std::io;
+
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+    apply_filter,
+};
+
+use crate::ladder::Isolation;
+use crate::launcher::{Attempt, Failure, in_helper};
+
+/// Calls that are allowed whatever their arguments.
+const ALLOWED: &[i64] = &[
+    // reading and writing what is open
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_readv,
+    libc::SYS_writev,
+    libc::SYS_pread64,
+    libc::SYS_pwrite64,
+    libc::SYS_lseek,
+    libc::SYS_close,
+    libc::SYS_close_range,
+    libc::SYS_dup,
+    libc::SYS_dup3,
+    libc::SYS_pipe2,
+    libc::SYS_eventfd2,
+    libc::SYS_flock,
+    libc::SYS_fadvise64,
+    // looking at files
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_statfs,
+    libc::SYS_fstatfs,
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_readlinkat,
+    libc::SYS_getdents64,
+    libc::SYS_getcwd,
+    libc::SYS_chdir,
+    libc::SYS_fchdir,
+    libc::SYS_umask,
+    // waiting
+    libc::SYS_pselect6,
+    libc::SYS_ppoll,
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_nanosleep,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_futex,
+    libc::SYS_wait4,
+    libc::SYS_waitid,
+    libc::SYS_restart_syscall,
+    // memory
+    libc::SYS_mmap,
+    libc::SYS_mprotect,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_mincore,
+    libc::SYS_msync,
+    libc::SYS_brk,
+    libc::SYS_membarrier,
+    // its own signals and timers
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_rt_sigpending,
+    libc::SYS_rt_sigtimedwait,
+    libc::SYS_rt_sigsuspend,
+    libc::SYS_sigaltstack,
+    libc::SYS_getitimer,
+    libc::SYS_setitimer,
+    // time and chance
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_getres,
+    libc::SYS_gettimeofday,
+    libc::SYS_times,
+    libc::SYS_getrandom,
+    // who and where it is
+    libc::SYS_getpid,
+    libc::SYS_getppid,
+    libc::SYS_gettid,
+    libc::SYS_getuid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getegid,
+    libc::SYS_getresuid,
+    libc::SYS_getresgid,
+    libc::SYS_getgroups,
+    libc::SYS_getpgid,
+    libc::SYS_getsid,
+    libc::SYS_getpriority,
+    libc::SYS_getrusage,
+    libc::SYS_getcpu,
+    libc::SYS_sysinfo,
+    libc::SYS_uname,
+    libc::SYS_sched_yield,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_sched_getparam,
+    libc::SYS_sched_getscheduler,
+    libc::SYS_sched_get_priority_max,
+    libc::SYS_sched_get_priority_min,
+    // threads and ending
+    libc::SYS_set_robust_list,
+    libc::SYS_set_tid_address,
+    libc::SYS_rseq,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    // the other filter answers this one
+    libc::SYS_clone3,
+];
+
+/// Older names for the same things, where the architecture has them.
+#[cfg(target_arch = "x86_64")]
+const ALLOWED_HERE: &[i64] = &[
+    libc::SYS_stat,
+    libc::SYS_lstat,
+    libc::SYS_access,
+    libc::SYS_readlink,
+    libc::SYS_pipe,
+    libc::SYS_dup2,
+    libc::SYS_select,
+    libc::SYS_poll,
+    libc::SYS_epoll_create,
+    libc::SYS_epoll_wait,
+    libc::SYS_alarm,
+    libc::SYS_pause,
+    libc::SYS_time,
+    libc::SYS_getpgrp,
+    libc::SYS_getrlimit,
+    libc::SYS_setrlimit,
+    libc::SYS_arch_prctl,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const ALLOWED_HERE: &[i64] = &[libc::SYS_getrlimit, libc::SYS_setrlimit];
+
+/// The ioctls of terminals and pipes: attributes, window size, bytes waiting, blocking, close-on-exec.
+const IOCTLS: &[u64] = &[libc::TCGETS, libc::TIOCGWINSZ, libc::FIONREAD, libc::FIONBIO, libc::FIOCLEX, libc::FIONCLEX];
+
+/// Duplicating, flags, locks, a pipe's size; not its owner, its signal, notification or the setting of a pipe's size.
+const FCNTLS: &[i32] = &[
+    libc::F_DUPFD,
+    libc::F_DUPFD_CLOEXEC,
+    libc::F_GETFD,
+    libc::F_SETFD,
+    libc::F_GETFL,
+    libc::F_SETFL,
+    libc::F_GETLK,
+    libc::F_SETLK,
+    libc::F_SETLKW,
+    libc::F_OFD_GETLK,
+    libc::F_OFD_SETLK,
+    libc::F_OFD_SETLKW,
+    libc::F_GETPIPE_SZ,
+];
+
+/// Names of threads and of memory areas.
+const PRCTLS: &[i32] = &[libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_VMA];
+
+/// The filters for untrusted code, in the order in which they are put on: the kernel then takes the strictest answer of all.
+pub fn filters(isolation: Isolation) -> Attempt<Vec<BpfProgram>> {
+    let build = || Ok([without_clone3()?, allow_list(isolation)?].into());
+    build().map_err(|e: BackendError| io::Error::other(e)).attempt("building the system-call filters")
+}
+
+/// Finds out, in a helper process, whether the filters really forbid.
+pub fn try_out() -> Attempt<()> {
+    in_helper(|| {
+        for filter in filters(Isolation::Landlock)? {
+            apply_filter(&filter).map_err(io::Error::other).attempt("putting on a filter")?;
+        }
+        match std::net::UdpSocket::bind("127.0.0.1:0") {
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok(()),
+            _ => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)).attempt("checking that it forbids sockets"),
+        }
+    })
+}
+
+/// Denies `clone3` as unknown, so that the C library goes on with `clone`, whose flags a filter can see.
+fn without_clone3() -> Result<BpfProgram, BackendError> {
+    let rules = BTreeMap::from([(libc::SYS_clone3, vec![])]);
+    compile(rules, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32))
+}
+
+fn allow_list(isolation: Isolation) -> Result<BpfProgram, BackendError> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().chain(ALLOWED_HERE).map(|&call| (call, vec![])).collect();
+    rules.insert(libc::SYS_clone, vec![threads_only()?]);
+    rules.insert(libc::SYS_ioctl, one_of(1, IOCTLS.iter().copied())?);
+    rules.insert(libc::SYS_fcntl, one_of(1, FCNTLS.iter().map(|&c| c as u64))?);
+    rules.insert(libc::SYS_prctl, one_of(0, PRCTLS.iter().map(|&c| c as u64))?);
+    rules.insert(libc::SYS_prlimit64, one_of(0, [0])?);
+    rules.insert(libc::SYS_openat, opening(isolation, 2)?);
+    #[cfg(target_arch = "x86_64")]
+    rules.insert(libc::SYS_open, opening(isolation, 1)?);
+    if isolation == Isolation::Full {
+        // In its own process namespace, process 1 is the code itself.
+        rules.insert(libc::SYS_kill, one_of(0, [1])?);
+        rules.insert(libc::SYS_tgkill, one_of(0, [1])?);
+    }
+    compile(rules, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow)
+}
+
+/// Opening files, with the flags in argument `flags`; no condition is no rule.
+fn opening(isolation: Isolation, flags: u8) -> Result<Vec<SeccompRule>, BackendError> {
+    if isolation == Isolation::Full {
+        return Ok(vec![]);
+    }
+    // Opening for reading can truncate, which Landlock does not see before its third version. Opening for writing it does.
+    let masked = |mask: i32, value: i32| {
+        let op = SeccompCmpOp::MaskedEq(mask as u64);
+        SeccompRule::new(vec![SeccompCondition::new(flags, SeccompCmpArgLen::Dword, op, value as u64)?])
+    };
+    Ok(vec![masked(libc::O_TRUNC, 0)?, masked(libc::O_ACCMODE, libc::O_WRONLY)?, masked(libc::O_ACCMODE, libc::O_RDWR)?])
+}
+
+fn compile(rules: BTreeMap<i64, Vec<SeccompRule>>, otherwise: SeccompAction, listed: SeccompAction) -> Result<BpfProgram, BackendError> {
+    let arch: TargetArch = std::env::consts::ARCH.try_into()?;
+    SeccompFilter::new(rules, otherwise, listed, arch)?.try_into()
+}
+
+/// `clone` may make a thread of this process, in the same namespaces, and nothing else.
+fn threads_only() -> Result<SeccompRule, BackendError> {
+    const THREAD: u64 = (libc::CLONE_VM | libc::CLONE_THREAD) as u64;
+    const NAMESPACES: u64 = (libc::CLONE_NEWNS
+        | libc::CLONE_NEWCGROUP
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUSER
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWNET) as u64;
+    SeccompRule::new(vec![SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(THREAD | NAMESPACES), THREAD)?])
+}
+
+fn one_of(argument: u8, values: impl IntoIterator<Item = u64>) -> Result<Vec<SeccompRule>, BackendError> {
+    let rule = |value| SeccompRule::new(vec![SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)?]);
+    values.into_iter().map(rule).collect()
+}

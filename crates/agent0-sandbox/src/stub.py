@@ -1,0 +1,251 @@
+# The zygote: it waits for calls and forks a locked-in child for each. It never reads the code of a call, so no child can find another's.
+# `warm.py` comes before it in the same program. Only the standard library is used.
+import ctypes, gc, json, os, resource, select, signal, socket, struct, threading
+import atexit, io, linecache, random, traceback
+import bisect, collections, copy, datetime, decimal, fractions, functools, heapq, itertools, math, operator, re, statistics, string, time, typing
+
+CONFIG = json.loads(sys.argv[1])
+FULL = CONFIG["isolation"] == "full"
+
+CLONE_NEWPID = 0x20000000
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
+SECCOMP_MODE_FILTER = 2
+CLOSE_RANGE, LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF = 436, 444, 446  # the same on every architecture
+
+libc = ctypes.PyDLL(None, use_errno=True)  # PyDLL keeps the interpreter's lock: no other thread between two steps
+libc.syscall.restype = ctypes.c_long
+
+
+class FilterProgram(ctypes.Structure):
+    """struct sock_fprog"""
+
+    _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p)]
+
+
+FILTERS = [FilterProgram(len(f) // 16, bytes.fromhex(f)) for f in CONFIG["filters"]]
+NO_CAPABILITIES = struct.pack("Ii", 0x20080522, 0), bytes(24)
+# struct landlock_ruleset_attr: no files, no network, scopes for abstract sockets and signals
+SCOPE = struct.pack("QQQ", 0, 0, 3)
+SETUP_FAILED = 125
+
+
+class SetupError(Exception):
+    """A call could not be locked in."""
+
+
+def must(result, what):
+    if result < 0:
+        raise SetupError("%s: %s" % (what, os.strerror(ctypes.get_errno())))
+    return result
+
+
+def syscall(number, *arguments):
+    return libc.syscall(ctypes.c_long(number), *arguments)
+
+
+# ---- in the child of one call ----
+
+
+def lock_in(limits, zygote):
+    """Puts this process under all restrictions. The order matters: the filters come last, since they forbid the other steps."""
+    must(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "following the zygote")
+    if not FULL and os.getppid() != zygote:
+        raise SetupError("the zygote is gone")
+    threads = limits["threads"] + CONFIG["other_tasks"]
+    # Soft and hard limits are equal: only the hard CPU limit sends SIGKILL, which no process can ignore.
+    for name, value in [
+        ("CPU", limits["cpu_s"]),
+        ("AS", limits["memory_bytes"]),
+        ("DATA", limits["memory_bytes"]),
+        ("FSIZE", limits["file_bytes"]),
+        ("NOFILE", limits["open_files"]),
+        ("NPROC", threads),
+        ("SIGPENDING", 64),
+        ("CORE", 0),
+        ("MEMLOCK", 0),
+        ("MSGQUEUE", 0),
+    ]:
+        kind = getattr(resource, "RLIMIT_" + name)
+        _, most = resource.getrlimit(kind)
+        value = value if most == resource.RLIM_INFINITY else min(value, most)
+        resource.setrlimit(kind, (value, value))
+    must(libc.capset(*NO_CAPABILITIES), "dropping capabilities")
+    must(libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "hiding from other processes")
+    must(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "setting no_new_privs")
+    if CONFIG["signal_scope"]:
+        scope = must(syscall(LANDLOCK_CREATE_RULESET, SCOPE, ctypes.c_size_t(len(SCOPE)), 0), "scoping signals")
+        must(syscall(LANDLOCK_RESTRICT_SELF, scope, 0), "scoping signals")
+        os.close(scope)
+    for program in FILTERS:
+        must(libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0), "filtering system calls")
+
+
+def child(request, files, status, zygote):
+    """The whole life of the process of one call."""
+    code, stdout, stderr = files
+    try:
+        os.setsid()  # out of the zygote's process group: a signal to group 0 stays here
+        text = b"".join(iter(lambda: os.read(code, 1 << 20), b""))
+        null = os.open("/dev/null", os.O_RDONLY)
+        for source, place in ((null, 0), (stdout, 1), (stderr, 2), (status, 3)):
+            os.dup2(source, place, inheritable=False)
+        must(syscall(CLOSE_RANGE, 4, ctypes.c_uint(0xFFFFFFFF), 0), "closing files")
+        status = 3
+        lock_in(request["limits"], zygote)
+        os.write(status, b"+")
+        os.close(status)
+    except BaseException as error:
+        os.write(status, ("-%s: %s" % (type(error).__name__, error)).encode()[:1000])
+        os._exit(SETUP_FAILED)
+    exit_code = 1
+    try:
+        exit_code = run(text, request["seed"])
+    finally:
+        os._exit(exit_code)
+
+
+def stream(fd, mode):
+    raw = io.FileIO(fd, mode, closefd=False)
+    if mode == "r":
+        return io.TextIOWrapper(io.BufferedReader(raw), "utf-8")
+    # By lines, so that what was printed is there when a limit ends the call.
+    return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", "backslashreplace", line_buffering=True)
+
+
+def run(text, seed):
+    """Runs the code as `python main.py` would; returns the exit code."""
+    gc.enable()
+    random.seed(seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed & 0xFFFFFFFF)
+    sys.argv = ["main.py"]
+    sys.stdin = sys.__stdin__ = stream(0, "r")
+    sys.stdout = sys.__stdout__ = stream(1, "w")
+    sys.stderr = sys.__stderr__ = stream(2, "w")
+    main = sys.modules["__main__"] = type(sys)("__main__")
+    main.__dict__.update(__builtins__=__builtins__, __file__="main.py")
+    exit_code = 0
+    try:
+        source = text.decode("utf-8", "replace")
+        linecache.cache["main.py"] = (len(source), None, source.splitlines(True), "main.py")
+        exec(compile(source, "main.py", "exec"), main.__dict__)
+    except SystemExit as end:
+        exit_code = exit_code_of(end.code)
+    except BaseException as error:
+        exit_code = 1
+        report(error)
+    for last in (threading._shutdown, atexit._run_exitfuncs, sys.stdout.flush, sys.stderr.flush):
+        try:
+            last()
+        except BaseException:
+            pass
+    return exit_code
+
+
+def exit_code_of(code):
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 255
+    try:
+        print(code, file=sys.stderr)
+    except BaseException:
+        pass
+    return 1
+
+
+def report(error):
+    """CPython's own traceback, without the frame of `run`."""
+    try:
+        trace = error.__traceback__.tb_next
+        text = "".join(traceback.TracebackException(type(error), error, trace, compact=True).format())
+        sys.stderr.write(text)
+    except BaseException:  # memory or recursion may be used up
+        os.write(2, type(error).__name__.encode() + b"\n")
+
+
+# ---- in the zygote ----
+
+
+class Zygote:
+    def __init__(self, channel):
+        self.channel = channel
+        self.poll = select.poll()
+        self.poll.register(channel, select.POLLIN)
+        self.children = {}  # pidfd -> (process, call, read end of its status pipe)
+        self.process = os.getpid()
+
+    def serve(self):
+        while True:
+            for fd, _ in self.poll.poll():
+                if fd == self.channel.fileno():
+                    self.accept()
+                else:
+                    self.reap(fd)
+
+    def send(self, event, fds=(), **fields):
+        message = json.dumps(dict(event=event, **fields)).encode()
+        socket.send_fds(self.channel, [message], fds)
+
+    def accept(self):
+        message, files, _, _ = socket.recv_fds(self.channel, 1 << 16, 3)
+        if not message:
+            os._exit(0)
+        request = json.loads(message)
+        try:
+            self.start(request, files)
+        except (OSError, SetupError) as error:
+            self.send("exited", id=request["id"], status=0, cpu_s=0.0, peak_rss_bytes=0, setup=str(error))
+        finally:
+            for fd in files:
+                os.close(fd)
+
+    def start(self, request, files):
+        if FULL:
+            must(libc.setns(CONFIG["process_namespace"], CLONE_NEWPID), "going back to the process namespace")
+            must(libc.unshare(CLONE_NEWPID), "making a process namespace")
+        status_read, status_write = os.pipe()
+        process = os.fork()
+        if process == 0:
+            child(request, files, status_write, self.process)
+        os.close(status_write)
+        handle = os.pidfd_open(process)
+        self.children[handle] = (process, request["id"], status_read)
+        self.poll.register(handle, select.POLLIN)
+        self.send("started", [handle], id=request["id"])
+
+    def reap(self, handle):
+        process, call, status_read = self.children.pop(handle)
+        self.poll.unregister(handle)
+        os.close(handle)
+        _, status, used = os.wait4(process, 0)
+        setup = os.read(status_read, 1000)
+        os.close(status_read)
+        self.send(
+            "exited",
+            id=call,
+            status=status,
+            cpu_s=used.ru_utime + used.ru_stime,
+            peak_rss_bytes=used.ru_maxrss * 1024,
+            setup=None if setup == b"+" else setup[1:].decode("utf-8", "replace") or "it was killed before it was locked in",
+        )
+
+
+def main():
+    channel = socket.socket(fileno=os.dup(0))
+    os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+    zygote = Zygote(channel)
+    try:
+        sys.path += CONFIG["packages"]
+        preload(CONFIG["preload"])
+    except BaseException as error:
+        zygote.send("failed", detail="preloading %s: %s: %s" % (", ".join(CONFIG["preload"]), type(error).__name__, error))
+        os._exit(1)
+    gc.collect()
+    gc.freeze()  # the collector must not touch, and so copy, the shared pages
+    gc.disable()
+    zygote.send("ready", isolation=CONFIG["isolation"])
+    zygote.serve()
+
+
+main()

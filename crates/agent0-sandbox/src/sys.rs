@@ -1,0 +1,77 @@
+//! Thin safe wrappers over the system calls that both sides of the sandbox need and `std` does not offer.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+/// The value of a system call, or the error that it left in `errno`.
+pub fn check<T: Into<i64> + Copy>(result: T) -> io::Result<i64> {
+    match result.into() {
+        failed if failed < 0 => Err(io::Error::last_os_error()),
+        value => Ok(value),
+    }
+}
+
+/// A file in memory that no path names.
+pub fn memory_file() -> io::Result<File> {
+    // SAFETY: the name is a C string; a returned descriptor is new and belongs to nobody else.
+    unsafe {
+        let fd = check(libc::memfd_create(c"agent0".as_ptr(), libc::MFD_CLOEXEC))?;
+        Ok(File::from_raw_fd(fd as i32))
+    }
+}
+
+/// A pair of connected sockets that keep message boundaries.
+pub fn message_sockets() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut pair = [0i32; 2];
+    // SAFETY: `pair` has room for the two descriptors, which are new and belong to nobody else.
+    unsafe {
+        check(libc::socketpair(libc::AF_UNIX, libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC, 0, pair.as_mut_ptr()))?;
+        Ok((OwnedFd::from_raw_fd(pair[0]), OwnedFd::from_raw_fd(pair[1])))
+    }
+}
+
+/// Makes reads of `fd` return at once.
+pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: plain flag changes on a descriptor that the borrow keeps open.
+    unsafe {
+        let flags = check(libc::fcntl(fd.as_raw_fd(), libc::F_GETFL))?;
+        check(libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags as i32 | libc::O_NONBLOCK))?;
+    }
+    Ok(())
+}
+
+/// Waits until one of `fds` can be read or is closed at its other end, or `timeout` is over.
+pub fn wait_readable(fds: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result<()> {
+    let mut polled: Vec<libc::pollfd> =
+        fds.iter().map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 }).collect();
+    // Rounded up, so that a wait never ends just before the moment it waits for.
+    let milliseconds = timeout.map_or(-1, |t| i32::try_from(t.as_millis() + 1).unwrap_or(i32::MAX));
+    // SAFETY: the pointer and the length describe `polled`.
+    let result = check(unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, milliseconds) });
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Kills the process behind a pidfd. That it is gone already is no error.
+pub fn kill_process(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no pointers but a null one, which the call allows.
+    let result =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), libc::SIGKILL, std::ptr::null::<libc::c_void>(), 0) };
+    match check(result) {
+        Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The version of Landlock's interface that the kernel offers; 0 is none.
+pub fn landlock_abi() -> u32 {
+    const VERSION: u32 = 1;
+    // SAFETY: a null pointer with size 0 is how this call is asked for the version.
+    let version = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<libc::c_void>(), 0usize, VERSION) };
+    u32::try_from(version).unwrap_or(0)
+}
