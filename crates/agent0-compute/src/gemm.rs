@@ -4,7 +4,7 @@
 //! `operand`; the innermost loop is `tile`, its instructions are in `kernels`.
 //!
 //! Order of summation. An output is one accumulator that takes the products one after another along `k`. Where `k` is
-//! cut into blocks (to keep a block of weights in the first-level cache), the accumulator is stored and loaded back
+//! cut into blocks (to keep a block of weights in cache), the accumulator is stored and loaded back
 //! unchanged, so the cut does not show in the result: it may depend on `m`, and so may everything else here.
 #![allow(unsafe_code)]
 
@@ -31,12 +31,15 @@ pub enum Write {
     Add,
 }
 
-/// Steps along `k` whose weights (one panel wide) stay in the first-level cache: 36 KiB.
-const BLOCK_STEPS: usize = 192;
-/// Rows that a task handles together: its block of `x` (96 KiB) stays in the second-level cache.
+/// Steps along `k` that are taken together: a panel's weights (96 KiB) stay in the second-level cache.
+const BLOCK_STEPS: usize = 512;
+/// Rows that a task handles together: with these steps, its part of `x` (256 KiB) stays there too.
 const CHUNK_ROWS: usize = 128;
-/// Panels that a task goes through with that block of `x`.
+/// Panels that a task goes through with that part of `x`; more where `k` is short, up to so many words.
 const GROUP_PANELS: usize = 4;
+const GROUP_WORDS: usize = 1 << 16;
+/// Up to so many steps a product is bound by its outputs, and goes through them row by row.
+const SHORT_STEPS: usize = 64;
 /// Tasks per thread, where the shape allows: enough that a late thread does not hold the others up.
 const TASKS_PER_THREAD: usize = 8;
 /// Words of packed `x` held at once; longer inputs go through in several passes.
@@ -92,7 +95,8 @@ impl Product<'_> {
     fn run(&self) {
         let (blocks, panels) = (self.rows.div_ceil(MAX_ROWS), self.w.panels());
         let chunks = self.rows.div_ceil(CHUNK_ROWS);
-        let group = (panels * chunks / (self.cx.threads() * TASKS_PER_THREAD)).clamp(1, GROUP_PANELS);
+        let most = (GROUP_WORDS / (self.w.steps().max(1) * PANEL)).max(GROUP_PANELS);
+        let group = (panels * chunks / (self.cx.threads() * TASKS_PER_THREAD)).clamp(1, most);
         let groups = panels.div_ceil(group);
         let chunk_blocks = CHUNK_ROWS / MAX_ROWS;
         let task = |i: usize| {
@@ -118,12 +122,15 @@ impl Product<'_> {
         let mut partial = self.cx.scratch(parked * tile_len);
         for from in (0..steps.max(1)).step_by(block_steps.max(1)) {
             let steps = from..steps.min(from + block_steps);
-            for (p, panel) in panels.clone().enumerate() {
-                for (b, block) in blocks.clone().enumerate() {
-                    let at = (p * blocks.len() + b) * tile_len;
-                    let partial = if parked > 0 { &mut partial[at..at + tile_len] } else { &mut [] };
-                    self.tile(block, panel, steps.clone(), partial);
-                }
+            let mut tile = |b: usize, p: usize| {
+                let at = (p * blocks.len() + b) * tile_len;
+                let partial = if parked > 0 { &mut partial[at..at + tile_len] } else { &mut [] };
+                self.tile(blocks.start + b, panels.start + p, steps.clone(), partial);
+            };
+            if steps.end <= SHORT_STEPS {
+                (0..blocks.len()).for_each(|b| (0..panels.len()).for_each(|p| tile(b, p)));
+            } else {
+                (0..panels.len()).for_each(|p| (0..blocks.len()).for_each(|b| tile(b, p)));
             }
         }
     }

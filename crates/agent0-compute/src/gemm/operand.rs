@@ -120,19 +120,34 @@ fn pack_bf16_body(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) {
     });
 }
 
-/// Packs a block of rows, square by square; `read(row, step, words)` gives the words of a row from `step` on.
+/// Packs a block of rows, piece by piece; `read(row, step, words)` gives the words of a row from `step` on.
 #[inline(always)]
 fn pack_body(rows: usize, steps: usize, to: &mut [u32], read: impl Fn(usize, usize, &mut [u32; STEPS])) {
-    let mut square = [[0u32; STEPS]; MAX_ROWS];
+    let mut piece = [[0u32; STEPS]; MAX_ROWS];
     for (chunk, to) in to.chunks_mut(STEPS * rows).enumerate() {
-        for (row, words) in square[..rows].iter_mut().enumerate() {
+        for (row, words) in piece[..rows].iter_mut().enumerate() {
             read(row, chunk * STEPS, words);
         }
-        for (step, to) in to.chunks_exact_mut(rows).enumerate() {
-            for (to, words) in to.iter_mut().zip(&square) {
-                *to = words[step];
+        match <&mut [u32; STEPS * MAX_ROWS]>::try_from(&mut *to) {
+            // A whole piece has a fixed size, so the compiler can transpose it in registers.
+            Ok(to) => transpose(&piece, to),
+            Err(_) => {
+                for (step, to) in to.chunks_exact_mut(rows).enumerate() {
+                    for (to, words) in to.iter_mut().zip(&piece) {
+                        *to = words[step];
+                    }
+                }
             }
         }
     }
     debug_assert_eq!(to.len(), rows * steps);
+}
+
+#[inline(always)]
+fn transpose(from: &[[u32; STEPS]; MAX_ROWS], to: &mut [u32; STEPS * MAX_ROWS]) {
+    for step in 0..STEPS {
+        for row in 0..MAX_ROWS {
+            to[step * MAX_ROWS + row] = from[row][step];
+        }
+    }
 }

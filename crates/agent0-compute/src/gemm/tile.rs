@@ -58,7 +58,7 @@ pub(crate) trait Arithmetic {
 }
 
 /// How far ahead of their use weights are asked for, in steps.
-const PREFETCH_STEPS: usize = 8;
+const PREFETCH_STEPS: usize = 32;
 
 /// Computes a tile of `ROWS` rows and `VECTORS` vectors.
 ///
@@ -74,6 +74,11 @@ pub(crate) unsafe fn tile<T: Arithmetic, const ROWS: usize, const VECTORS: usize
                 for (v, sum) in sums.iter_mut().enumerate() {
                     *sum = T::load(t.start.add(row * t.start_row + v * T::LANES));
                 }
+            }
+        }
+        for row in 0..ROWS {
+            for line in 0..(VECTORS * T::LANES).div_ceil(16) {
+                T::prefetch(t.out.wrapping_add(row * t.out_row + 16 * line).cast());
             }
         }
         let (mut a, mut b) = (t.a, t.b);
