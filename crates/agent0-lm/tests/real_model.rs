@@ -1,0 +1,62 @@
+//! The default model, obtained as a user's first run obtains it: its greedy continuations against transformers, and
+//! its sampler against its trainer.
+
+mod common;
+
+use agent0_compute::Dtype;
+use agent0_engine::{Engine, SampleRequest, Sampled, SamplingParams, TokenId, Weights};
+use agent0_lm::{LocalEngine, LocalOptions};
+use serde::Deserialize;
+
+/// A continuation by transformers; `gaps` are the distances between its best and second best logits.
+#[derive(Deserialize)]
+struct Greedy {
+    prompt: Vec<TokenId>,
+    continuation: Vec<TokenId>,
+    gaps: Vec<f32>,
+}
+
+fn open(dtype: Dtype) -> LocalEngine {
+    let path = common::model("qwen2.5-coder-0.5b-instruct");
+    let options = LocalOptions { dtype: Some(dtype), max_batch: Some(8), context: Some(512), ..Default::default() };
+    LocalEngine::open(&path, &options).unwrap()
+}
+
+async fn sample(engine: &LocalEngine, prompt: &[TokenId], temperature: f32) -> Sampled {
+    let params = SamplingParams { max_tokens: 64, temperature, seed: 3, ..Default::default() };
+    let request = SampleRequest { prompt: prompt.to_vec(), n: 1, params, weights: Weights::Base };
+    engine.sample(request).await.unwrap().remove(0)
+}
+
+#[tokio::test]
+async fn greedy_continuations_and_logprobs_of_the_default_model() {
+    let expected: Vec<Greedy> = serde_json::from_str(include_str!("fixtures/greedy.json")).unwrap();
+    let reference = open(Dtype::F32);
+    let mut sampled = Vec::new();
+    for row in &expected {
+        let ours = sample(&reference, &row.prompt, 0.0).await;
+        if let Some(at) = (0..64).find(|&i| ours.ids[i] != row.continuation[i]) {
+            assert!(row.gaps[at] < 1e-3, "token {at} is {} not {}; the gap was {}", ours.ids[at], row.continuation[at], row.gaps[at]);
+        }
+        sampled.push(sample(&reference, &row.prompt, 1.0).await);
+    }
+    let sequences: Vec<Vec<TokenId>> = expected.iter().zip(&sampled).map(|(row, s)| [row.prompt.as_slice(), &s.ids].concat()).collect();
+    let exact = reference.logprobs(sequences.clone(), Weights::Base).await.unwrap();
+    for ((row, s), exact) in expected.iter().zip(&sampled).zip(&exact) {
+        assert_eq!(s.logprobs, exact[row.prompt.len()..], "f32: the trainer scores what was sampled to the same bits");
+    }
+    drop(reference);
+
+    let fast = open(Dtype::Bf16);
+    let mut worst_to_f32 = 0.0f32;
+    for ((row, sequence), exact) in expected.iter().zip(&sequences).zip(&exact) {
+        let ours = sample(&fast, &row.prompt, 1.0).await;
+        let whole = [row.prompt.as_slice(), &ours.ids].concat();
+        let scored = fast.logprobs(vec![whole, sequence.clone()], Weights::Base).await.unwrap();
+        assert_eq!(ours.logprobs, scored[0][row.prompt.len()..], "bf16: the trainer scores what was sampled to the same bits");
+        let mean = scored[1].iter().zip(exact).map(|(a, b)| (a - b).abs()).sum::<f32>() / sequence.len() as f32;
+        worst_to_f32 = scored[1].iter().zip(exact).map(|(a, b)| (a - b).abs()).fold(worst_to_f32, f32::max);
+        assert!(mean < 0.05, "bf16 is {mean} off f32 on average");
+    }
+    println!("bf16 against f32 log-probabilities: largest difference {worst_to_f32}");
+}
