@@ -21,6 +21,7 @@ const MAX_JSON: u64 = 256 << 20;
 
 /// A model in a Hugging Face folder.
 pub(crate) struct HfFolder {
+    folder: PathBuf,
     config: ModelConfig,
     shards: Vec<Shard>,
 }
@@ -49,17 +50,17 @@ impl HfFolder {
             Some(base) => base.rsplit('/').next().unwrap_or(base).to_owned(),
             None => folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
         };
-        let model = Self { config, shards };
+        let model = Self { folder: folder.to_owned(), config, shards };
         for tensor in all_tensors(&model.config) {
-            model.locate(folder, tensor)?;
+            model.locate(tensor)?;
         }
         Ok(model)
     }
 
-    fn locate(&self, folder: &Path, tensor: Tensor) -> Result<(&Shard, BlockType, u64), ModelError> {
+    fn locate(&self, tensor: Tensor) -> Result<(&Shard, BlockType, u64), ModelError> {
         let name = name(tensor, self.config.tied_embedding);
         let found = self.shards.iter().find_map(|shard| Some((shard, shard.metadata.info(&name)?)));
-        let (shard, info) = found.ok_or_else(|| ModelError::MissingTensor { path: folder.to_owned(), tensor: name.clone() })?;
+        let (shard, info) = found.ok_or_else(|| ModelError::MissingTensor { path: self.folder.clone(), tensor: name.clone() })?;
         let expected = tensor.shape(&self.config);
         if info.shape != expected {
             return Err(ModelError::Shape { path: shard.path.clone(), tensor: name, found: info.shape.clone(), expected });
@@ -84,7 +85,7 @@ impl Checkpoint for HfFolder {
     }
 
     fn tensor(&self, tensor: Tensor) -> Result<Vec<f32>, ModelError> {
-        let (shard, kind, offset) = self.locate(Path::new(&self.config.name), tensor)?;
+        let (shard, kind, offset) = self.locate(tensor)?;
         let mut values = vec![0.0; tensor.shape(&self.config).iter().product()];
         kind.read(&shard.file, offset, &mut values).map_err(|e| ModelError::io(&shard.path, e))?;
         Ok(values)
