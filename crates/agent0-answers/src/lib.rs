@@ -9,7 +9,7 @@
 mod boxed;
 mod error;
 mod grader;
-//MV
+mod math_verify;
 mod normal;
 mod number;
 mod verdict;
@@ -17,6 +17,6 @@ mod verdict;
 pub use boxed::boxed;
 pub use error::AnswerError;
 pub use grader::{Clusters, Grader, Judge};
-//MV2
+pub use math_verify::MathVerify;
 pub use normal::normalise;
 pub use verdict::{Verdict, fast};

@@ -115,7 +115,8 @@ fn without_text(tokens: Vec<Token<'_>>) -> Vec<Token<'_>> {
     let mut seen_text = false;
     let mut at = 0;
     while at < tokens.len() {
-        match if TEXT.contains(&tokens[at]) { group_after(&tokens, &closing, at) } else { None } {
+        let group = TEXT.contains(&tokens[at]).then(|| group_after(&tokens, &closing, at)).flatten();
+        match group {
             Some((start, end)) => {
                 // Only the first group can follow a bare number.
                 if !seen_text && is_unit(&tokens[start + 1..end]) && only_units_follow(&tokens, &closing, end + 1) && is_number(&out) {
@@ -219,19 +220,22 @@ fn without_needless_braces(tokens: Vec<Token<'_>>) -> Vec<Token<'_>> {
     out
 }
 
-/// Writes tokens with the spaces that matter: between two letters or digits that were apart.
+/// Writes tokens with the spaces that matter: between two letters or digits that were apart. Between a number and a single
+/// letter none does: `2 i` is `2i`.
 fn emit(tokens: &[Token]) -> String {
+    let is_letter = |token: Option<&Token>| token.is_some_and(|t| t.chars().next().is_some_and(char::is_alphabetic));
     let mut text = String::new();
     let mut apart = false;
     let mut after_command = false;
-    for &token in tokens {
+    for (i, &token) in tokens.iter().enumerate() {
         if token == SPACE {
             apart = true;
             continue;
         }
-        let before = text.chars().next_back().is_some_and(char::is_alphanumeric);
-        let after = token.chars().next().is_some_and(char::is_alphanumeric);
-        if before && after && (apart || after_command) {
+        let before = text.chars().next_back();
+        let factor = before.is_some_and(|c| c.is_ascii_digit()) && is_letter(Some(&token)) && !is_letter(tokens.get(i + 1));
+        let joined = before.is_some_and(char::is_alphanumeric) && token.chars().next().is_some_and(char::is_alphanumeric);
+        if joined && (apart && !factor || after_command) {
             text.push(' ');
         }
         text.push_str(token);
@@ -275,6 +279,7 @@ mod tests {
             ("\\frac1{\\sqrt2}", "\\frac{1}{\\sqrt{2}}"),
             ("2 \\pi r", "2\\pi r"),
             ("2\\pi\\,r", "2\\pi r"),
+            ("2 x + 3 cm", "2x+3 cm"),
             ("x^{2}+y_{1}", "x^2+y_1"),
             ("x^{10}", "x^{10}"),
             ("1,234,567", "1234567"),
@@ -307,7 +312,7 @@ mod tests {
             ("\\frac{1}{2}\\text{ hour}", "\\frac{1}{2}"),
             ("1,200\\text{ dollars}", "1200"),
             ("5\\text{ million}", "5 million"),
-            ("2\\mathrm{i}", "2 i"),
+            ("2\\mathrm{i}", "2i"),
             ("3\\text{ or }4", "3 or 4"),
             ("3 \\text{ cm or } 4", "3 cm or 4"),
             ("\\text{yes}", "yes"),

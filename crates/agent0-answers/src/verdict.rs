@@ -38,9 +38,11 @@ pub(crate) fn compare_normal(a: &str, b: &str) -> Verdict {
     if a.percent {
         return Verdict::Ask;
     }
-    // As far as the coarser of the decimals can be off, or as near as the grader calls equal.
-    let written = [a.places, b.places].into_iter().flatten().min();
-    let tolerance = written.map_or(ratio(0), |places| unit(places.min(GRADER_PLACES)));
+    // Half a unit of the last place of the coarser decimal, or as near as the grader calls equal.
+    let tolerance = match [a.places, b.places].into_iter().flatten().min() {
+        Some(places) => (unit(places) / ratio(2)).max(unit(GRADER_PLACES)),
+        None => ratio(0),
+    };
     let difference = a.value - b.value;
     if difference <= tolerance && difference >= -tolerance { Verdict::Ask } else { Verdict::Different }
 }
@@ -58,8 +60,10 @@ mod tests {
             ("1,000", "1000", Same),
             ("5", "6", Different),
             ("\\frac{1}{3}", "\\frac{1}{4}", Different),
-            ("3.14", "3.16", Different),
+            ("3.14", "3.15", Different),
+            ("3.14", "3.2", Different),
             ("3", "3.2", Different),
+            ("3.14", "3.1", Ask),
             ("\\frac{1}{3}", "0.333333", Ask),
             ("\\frac{1}{3}", "0.33", Ask),
             ("2", "1.9999999999", Ask),
