@@ -42,6 +42,8 @@ const GROUP_WORDS: usize = 1 << 16;
 const SHORT_STEPS: usize = 64;
 /// Tasks per thread, where the shape allows: enough that a late thread does not hold the others up.
 const TASKS_PER_THREAD: usize = 8;
+/// How far ahead of their use weights are asked for: far enough to cover the latency of memory at one row.
+const PREFETCH_STEPS: usize = 32;
 /// Words of packed `x` held at once; longer inputs go through in several passes.
 const OPERAND_WORDS: usize = 8 << 20;
 /// Multiply-adds below which waking other threads costs more than it saves.
@@ -143,8 +145,8 @@ impl Product<'_> {
         let (weights, width) = self.w.panel(panel);
         let columns = width.min(self.w.n() - first_column);
         let (first, last) = (steps.start == 0, steps.end == self.w.steps());
-        for strip in kernel.strips(width) {
-            for rows in kernel.row_groups(x.rows) {
+        for rows in kernel.row_groups(x.rows) {
+            for strip in kernel.strips(rows.len(), width) {
                 // SAFETY: `steps`, `rows` and `strip` lie inside the operand's block and the panel. Finished sums go to
                 // rows and columns that exist in `y` (checked by `gemm`; a strip wider than the columns left goes
                 // through `spare`); no other task writes them.
@@ -159,6 +161,7 @@ impl Product<'_> {
                         a_step: x.step,
                         b: weights.as_ptr().add(steps.start * width + strip.start),
                         b_step: width,
+                        ahead: PREFETCH_STEPS * width,
                         start: if first { std::ptr::null() } else { parked },
                         start_row: PANEL,
                         out: parked,

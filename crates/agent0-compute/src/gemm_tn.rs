@@ -12,7 +12,7 @@ const STRIP: usize = 48;
 /// Columns that a task reduces: rows are read in long pieces.
 const TASK_COLUMNS: usize = 4 * STRIP;
 /// Rows reduced before the next strip gets them: few enough pages that their addresses stay translated.
-const BLOCK_STEPS: usize = 64;
+const BLOCK_STEPS: usize = 256;
 
 /// `c[p, q] += scale * a[m, p]^T * b[m, q]` in `f32`; sums run over `m` in index order, whatever the thread count, and
 /// the finished sum is scaled and added last. `lda`, `ldb` and `ldc` are row strides.
@@ -119,7 +119,7 @@ impl Job<'_> {
         let kernel = kernel(self.cx.isa(), Dtype::F32);
         for rows in (0..self.narrow.n).step_by(MAX_ROWS).map(|i| i..self.narrow.n.min(i + MAX_ROWS)) {
             for part in kernel.row_groups(rows.len()) {
-                for columns in kernel.strips(STRIP) {
+                for columns in kernel.strips(part.len(), STRIP) {
                     let at = sums[(rows.start + part.start) * STRIP + columns.start..].as_mut_ptr();
                     // SAFETY: `steps` rows of both sides exist from `from` on; `wide` has a full strip of columns in
                     // each (a copy where the matrix ends); `sums` has a row of a strip for each narrow column.
@@ -131,6 +131,7 @@ impl Job<'_> {
                             a_step: self.narrow.ld,
                             b: wide.as_ptr().add(columns.start).cast(),
                             b_step: ld,
+                            ahead: STRIP,
                             start: if from == 0 { std::ptr::null() } else { at },
                             start_row: STRIP,
                             out: at,

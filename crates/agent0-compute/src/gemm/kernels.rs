@@ -26,24 +26,20 @@ pub(crate) fn kernel(isa: Isa, dtype: Dtype) -> &'static Kernel {
     }
 }
 
-/// Compiles the tiles of an [`Arithmetic`] for an instruction set.
+/// Compiles the tiles of an [`Arithmetic`] for an instruction set: for each number of rows, the numbers of vectors.
 macro_rules! kernel {
-    ($arithmetic:ty, rows: [$($rows:literal)*], vectors: $vectors:literal $(, features: $features:literal)?) => {{
+    ($arithmetic:ty, $({$rows:literal: $($vectors:literal)*})* $(, features: $features:literal)?) => {{
         $(#[target_feature(enable = $features)])?
         unsafe fn compiled<const ROWS: usize, const VECTORS: usize>(t: &Tile) {
             // SAFETY: the caller vouches for `t` and for the processor.
             unsafe { tile::<$arithmetic, ROWS, VECTORS>(t) }
         }
-        Kernel {
-            lanes: <$arithmetic as Arithmetic>::LANES,
-            tiles: &[$([compiled::<$rows, 1>, compiled::<$rows, 2>, compiled::<$rows, 3>]),*],
-            vectors: $vectors,
-        }
+        Kernel { lanes: <$arithmetic as Arithmetic>::LANES, tiles: &[$(&[$(compiled::<$rows, $vectors>),*]),*] }
     }};
 }
 
-static PORTABLE_F32: Kernel = kernel!(F32, rows: [1 2 3 4], vectors: 3);
-static PORTABLE_BF16: Kernel = kernel!(Bf16, rows: [1 2 3 4], vectors: 2);
+static PORTABLE_F32: Kernel = kernel!(F32, {1: 1 2 3 4 5 6} {2: 1 2 3 4} {3: 1 2 3} {4: 1 2 3});
+static PORTABLE_BF16: Kernel = kernel!(Bf16, {1: 1 2 3 4} {2: 1 2} {3: 1 2} {4: 1 2});
 
 /// Four lanes of plain arithmetic, without fused multiply-add: words of `f32`.
 struct F32;
@@ -139,11 +135,15 @@ mod x86 {
     use super::{Arithmetic, Kernel, Tile, tile};
     use std::arch::x86_64::*;
 
-    pub(super) static AVX2_F32: Kernel = kernel!(Avx2F32, rows: [1 2 3 4], vectors: 3, features: "avx2,fma");
-    pub(super) static AVX2_BF16: Kernel = kernel!(Avx2Bf16, rows: [1 2 3 4], vectors: 2, features: "avx2,fma");
-    pub(super) static AVX512_F32: Kernel = kernel!(Avx512F32, rows: [1 2 3 4 5 6 7 8], vectors: 3, features: "avx512f");
-    pub(super) static AVX512_BF16: Kernel = kernel!(Avx512Bf16, rows: [1 2 3 4 5 6 7 8], vectors: 3, features: "avx512f");
-    pub(super) static AVX512_DOT_BF16: Kernel = kernel!(Avx512DotBf16, rows: [1 2 3 4 5 6 7 8], vectors: 3, features: "avx512f,avx512bf16");
+    pub(super) static AVX2_F32: Kernel = kernel!(Avx2F32, {1: 1 2 3 4 5 6} {2: 1 2 3 4 5 6} {3: 1 2 3} {4: 1 2 3}, features: "avx2,fma");
+    pub(super) static AVX2_BF16: Kernel = kernel!(Avx2Bf16, {1: 1 2 3 4 5 6} {2: 1 2 3} {3: 1 2} {4: 1 2}, features: "avx2,fma");
+    pub(super) static AVX512_BF16: Kernel = kernel!(Avx512Bf16, {1: 1 2 3} {2: 1 2 3} {3: 1 2 3} {4: 1 2 3}, features: "avx512f");
+    #[rustfmt::skip]
+    pub(super) static AVX512_F32: Kernel = kernel!(Avx512F32,
+        {1: 1 2 3} {2: 1 2 3} {3: 1 2 3} {4: 1 2 3} {5: 1 2 3} {6: 1 2 3} {7: 1 2 3} {8: 1 2 3}, features: "avx512f");
+    #[rustfmt::skip]
+    pub(super) static AVX512_DOT_BF16: Kernel = kernel!(Avx512DotBf16,
+        {1: 1 2 3} {2: 1 2 3} {3: 1 2 3} {4: 1 2 3} {5: 1 2 3} {6: 1 2 3} {7: 1 2 3} {8: 1 2 3}, features: "avx512f,avx512bf16");
 
     struct Avx2F32;
     struct Avx2Bf16;
@@ -209,7 +209,7 @@ mod x86 {
 
     /// Words of two bf16, widened: a shift, a mask and two fused multiply-adds each.
     macro_rules! widened_words {
-        ($vector:ty, $integers:ty, $load:ident, $splat:ident, $fma:ident, $shift:ident, $mask:ident, $cast:ident) => {
+        ($vector:ty, $load:ident, $splat:ident, $fma:ident, $shift:ident, $mask:ident, $cast:ident) => {
             type A = ($vector, $vector);
             type B = ($vector, $vector);
             #[inline(always)]
@@ -244,7 +244,7 @@ mod x86 {
     #[rustfmt::skip]
     impl Arithmetic for Avx2Bf16 {
         sums!(__m256, 8, _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps);
-        widened_words!(__m256, __m256i, _mm256_loadu_si256, _mm256_set1_epi32, _mm256_fmadd_ps,
+        widened_words!(__m256, _mm256_loadu_si256, _mm256_set1_epi32, _mm256_fmadd_ps,
             _mm256_slli_epi32, _mm256_and_si256, _mm256_castsi256_ps);
     }
 
@@ -256,7 +256,7 @@ mod x86 {
     #[rustfmt::skip]
     impl Arithmetic for Avx512Bf16 {
         sums!(__m512, 16, _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps);
-        widened_words!(__m512, __m512i, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_fmadd_ps,
+        widened_words!(__m512, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_fmadd_ps,
             _mm512_slli_epi32, _mm512_and_si512, _mm512_castsi512_ps);
     }
 

@@ -6,8 +6,6 @@ use std::ops::Range;
 
 /// Rows in a full block of activations, and the most that any tile has.
 pub(crate) const MAX_ROWS: usize = 8;
-/// The most vectors of outputs that any tile has side by side.
-pub(crate) const MAX_VECTORS: usize = 3;
 
 /// Where a tile reads and writes. Strides are in 32-bit words.
 #[derive(Clone, Copy)]
@@ -21,6 +19,8 @@ pub(crate) struct Tile {
     /// The weight words of a step start at `b + step * b_step`.
     pub(crate) b: *const u32,
     pub(crate) b_step: usize,
+    /// Weights so many words ahead are asked for in advance.
+    pub(crate) ahead: usize,
     /// Sums to go on from; null to start at zero.
     pub(crate) start: *const f32,
     pub(crate) start_row: usize,
@@ -57,9 +57,6 @@ pub(crate) trait Arithmetic {
     unsafe fn prefetch(_at: *const u32) {}
 }
 
-/// How far ahead of their use weights are asked for, in steps.
-const PREFETCH_STEPS: usize = 32;
-
 /// Computes a tile of `ROWS` rows and `VECTORS` vectors.
 ///
 /// # Safety
@@ -84,16 +81,16 @@ pub(crate) unsafe fn tile<T: Arithmetic, const ROWS: usize, const VECTORS: usize
         let (mut a, mut b) = (t.a, t.b);
         for _ in 0..t.steps {
             let mut weights = [T::weights(b); VECTORS];
-            for v in 1..VECTORS {
-                weights[v] = T::weights(b.add(v * T::LANES));
+            for (v, weights) in weights.iter_mut().enumerate() {
+                *weights = T::weights(b.add(v * T::LANES));
             }
             for line in 0..(VECTORS * T::LANES).div_ceil(16) {
-                T::prefetch(b.wrapping_add(PREFETCH_STEPS * t.b_step + 16 * line));
+                T::prefetch(b.wrapping_add(t.ahead + 16 * line));
             }
-            for row in 0..ROWS {
+            for (row, sums) in sums.iter_mut().enumerate() {
                 let x = T::broadcast(a.add(row * t.a_row));
-                for v in 0..VECTORS {
-                    sums[row][v] = T::accumulate(sums[row][v], x, weights[v]);
+                for (sum, &weights) in sums.iter_mut().zip(&weights) {
+                    *sum = T::accumulate(*sum, x, weights);
                 }
             }
             a = a.wrapping_add(t.a_step);
@@ -114,25 +111,23 @@ pub(crate) type TileFn = unsafe fn(&Tile);
 /// The tiles of one kind of arithmetic, and how a block is cut into them.
 pub(crate) struct Kernel {
     pub(crate) lanes: usize,
-    /// `tiles[rows - 1][vectors - 1]`.
-    pub(crate) tiles: &'static [[TileFn; MAX_VECTORS]],
-    /// Vectors side by side that still fit the registers.
-    pub(crate) vectors: usize,
+    /// `tiles[rows - 1][vectors - 1]`; as many of either as fit the registers together.
+    pub(crate) tiles: &'static [&'static [TileFn]],
 }
 
 impl Kernel {
-    /// The columns of a panel, in the widths of tiles.
-    pub(crate) fn strips(&self, width: usize) -> impl Iterator<Item = Range<usize>> {
-        cut(width, self.vectors * self.lanes)
-    }
-
     /// The rows of a block, in the heights of tiles.
     pub(crate) fn row_groups(&self, rows: usize) -> impl Iterator<Item = Range<usize>> {
         cut(rows, self.tiles.len())
     }
 
-    /// Computes a tile of `rows` rows and `columns` outputs, as cut by [`strips`](Self::strips) and
-    /// [`row_groups`](Self::row_groups).
+    /// The columns of a panel, in the widths of tiles of `rows` rows.
+    pub(crate) fn strips(&self, rows: usize, width: usize) -> impl Iterator<Item = Range<usize>> {
+        cut(width, self.tiles[rows - 1].len() * self.lanes)
+    }
+
+    /// Computes a tile of `rows` rows and `columns` outputs, as cut by [`row_groups`](Self::row_groups) and
+    /// [`strips`](Self::strips).
     ///
     /// # Safety
     /// All that `t` describes can be accessed, and the processor has the kernel's instruction set.
