@@ -12,10 +12,18 @@ impl Portable {
     }
 }
 
-/// `2^n` for whole `n` in the exponent range of normal numbers.
+/// `2^n` for `n` in the exponent range of normal numbers.
 #[inline(always)]
 fn power(n: i32) -> f32 {
-    f32::from_bits(((n + 127) << 23) as u32)
+    f32::from_bits((n.wrapping_add(127) << 23) as u32)
+}
+
+/// A whole number of magnitude below 2^22, read from the last bits of a sum: unlike a cast, this has vector instructions
+/// everywhere.
+#[inline(always)]
+fn to_integer(x: f32) -> i32 {
+    const SHIFT: f32 = (3 << 22) as f32;
+    ((x + SHIFT).to_bits() as i32).wrapping_sub(SHIFT.to_bits() as i32)
 }
 
 impl Lanes for Portable {
@@ -76,7 +84,7 @@ impl Lanes for Portable {
     fn scale_by_power(self, n: Self) -> Self {
         // In two steps, since 2^n itself may be out of range; only the second can round.
         self.zip(n, |x, n| {
-            let n = n as i32;
+            let n = to_integer(n);
             x * power(n >> 1) * power(n - (n >> 1))
         })
     }
