@@ -282,7 +282,7 @@ mod tests {
     fn reading_in_parallel_pieces_gives_what_one_pass_gives() {
         let kind = BlockType::Q8_0;
         let blocks = 2 * PARALLEL_WEIGHTS / 32 + 7;
-        let bytes: Vec<u8> = (0..blocks * kind.bytes()).map(|i| if i % 34 == 1 { 0x3c } else { (i * 7919 >> 3) as u8 }).collect();
+        let bytes: Vec<u8> = (0..blocks * kind.bytes()).map(|i| if i % 34 == 1 { 0x3c } else { (i * 7919 / 8) as u8 }).collect();
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"skipped").unwrap();
         file.write_all(&bytes).unwrap();

@@ -46,6 +46,12 @@ pub(crate) struct GgufFile {
     path: PathBuf,
     file: File,
     length: u64,
+    header: Header,
+}
+
+/// What precedes the tensors' data.
+#[derive(Debug)]
+struct Header {
     metadata: BTreeMap<String, Value>,
     tensors: BTreeMap<String, TensorInfo>,
 }
@@ -56,8 +62,8 @@ impl GgufFile {
         let file = File::open(path).map_err(|e| ModelError::io(path, e))?;
         let length = file.metadata().map_err(|e| ModelError::io(path, e))?.len();
         let mut reader = Reader { path, input: BufReader::with_capacity(1 << 18, &file), position: 0, length };
-        let (metadata, tensors) = reader.header()?;
-        Ok(Self { path: path.to_owned(), file, length, metadata, tensors })
+        let header = reader.header()?;
+        Ok(Self { path: path.to_owned(), file, length, header })
     }
 
     /// The file's path.
@@ -67,7 +73,7 @@ impl GgufFile {
 
     /// A metadata value.
     pub(crate) fn value(&self, key: &str) -> Option<&Value> {
-        self.metadata.get(key)
+        self.header.metadata.get(key)
     }
 
     /// A metadata value that is a string.
@@ -97,7 +103,7 @@ impl GgufFile {
 
     /// A tensor's place.
     pub(crate) fn tensor(&self, name: &str) -> Option<&TensorInfo> {
-        self.tensors.get(name)
+        self.header.tensors.get(name)
     }
 
     /// Checks that a tensor is there, has this shape, is of a known format and lies inside the file.
@@ -162,7 +168,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn header(&mut self) -> Result<(BTreeMap<String, Value>, BTreeMap<String, TensorInfo>), ModelError> {
+    fn header(&mut self) -> Result<Header, ModelError> {
         if self.length < 4 || &self.take::<4>()? != b"GGUF" {
             return Err(ModelError::NotAModel { path: self.path.to_owned(), cause: "the file does not start with GGUF's mark".to_owned() });
         }
@@ -174,10 +180,10 @@ impl Reader<'_> {
                 "convert the model again with a current llama.cpp",
             ));
         }
-        let tensors = self.u64()?;
-        let pairs = self.u64()?;
+        let tensor_count = self.u64()?;
+        let pair_count = self.u64()?;
         let mut metadata = BTreeMap::new();
-        for _ in 0..pairs {
+        for _ in 0..pair_count {
             let key = self.string()?;
             let kind = self.u32()?;
             let value = self.value(kind)?;
@@ -185,11 +191,11 @@ impl Reader<'_> {
                 return Err(self.damaged(format!("metadata key {key:?} occurs twice")));
             }
         }
-        let mut places = BTreeMap::new();
-        for _ in 0..tensors {
+        let mut tensors = BTreeMap::new();
+        for _ in 0..tensor_count {
             let name = self.string()?;
             let info = self.tensor_info()?;
-            if places.insert(name.clone(), info).is_some() {
+            if tensors.insert(name.clone(), info).is_some() {
                 return Err(self.damaged(format!("tensor {name:?} occurs twice")));
             }
         }
@@ -201,10 +207,10 @@ impl Reader<'_> {
             return Err(self.damaged(format!("the alignment is {alignment}")));
         }
         let data = self.position.next_multiple_of(alignment);
-        for (name, info) in &mut places {
+        for (name, info) in &mut tensors {
             info.offset = info.offset.checked_add(data).ok_or_else(|| self.damaged(format!("tensor {name:?} lies outside the file")))?;
         }
-        Ok((metadata, places))
+        Ok(Header { metadata, tensors })
     }
 
     fn tensor_info(&mut self) -> Result<TensorInfo, ModelError> {

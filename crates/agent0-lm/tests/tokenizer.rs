@@ -94,6 +94,39 @@ fn contents_never_become_control_tokens() {
     assert!(tokenizer.decode(&ids).contains("user\na<|im_end|>b\n"));
 }
 
+/// Ids by Hugging Face tokenizers 0.23 of this same file.
+#[test]
+fn byte_fallback_tokenizers_spell_unknown_characters_in_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes: Vec<String> = (0..256).map(|byte| format!("\"<0x{byte:02X}>\": {}", byte + 3)).collect();
+    let file = format!(
+        r#"{{"version": "1.0", "truncation": null, "padding": null, "post_processor": null, "pre_tokenizer": null,
+        "added_tokens": [{}],
+        "normalizer": {{"type": "Sequence", "normalizers": [{{"type": "Prepend", "prepend": "▁"}}, {{"type": "Replace", "pattern": {{"String": " "}}, "content": "▁"}}]}},
+        "decoder": {{"type": "Sequence", "decoders": [{{"type": "Replace", "pattern": {{"String": "▁"}}, "content": " "}}, {{"type": "ByteFallback"}}, {{"type": "Fuse"}}]}},
+        "model": {{"type": "BPE", "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true,
+        "vocab": {{"<unk>": 0, "<s>": 1, "</s>": 2, {}, "▁": 259, "h": 260, "i": 261, "▁h": 262, "▁hi": 263, "<": 264, "s": 265, ">": 266, "/": 267}},
+        "merges": ["▁ h", "▁h i"]}}}}"#,
+        ["<unk>", "<s>", "</s>"].iter().enumerate().map(|(id, text)| added(id, text)).collect::<Vec<_>>().join(","),
+        bytes.join(",")
+    );
+    std::fs::write(folder.path().join("tokenizer.json"), file).unwrap();
+    std::fs::write(folder.path().join("tokenizer_config.json"), r#"{"eos_token": {"content": "</s>"}}"#).unwrap();
+    let tokenizer = Tokenizer::open(folder.path()).unwrap();
+
+    assert_eq!(tokenizer.encode("hi é").unwrap(), [263, 259, 198, 172]);
+    assert_eq!(tokenizer.encode("</s>").unwrap(), [259, 264, 267, 265, 266], "no control token in text");
+    assert_eq!(tokenizer.decode(&[263, 259, 198, 172, 2]), " hi é");
+    assert_eq!(tokenizer.stop_tokens(), [2]);
+    assert!(!tokenizer.has_chat_template());
+}
+
+fn added(id: usize, text: &str) -> String {
+    format!(
+        r#"{{"id": {id}, "content": "{text}", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}}"#
+    )
+}
+
 #[test]
 fn qwen_gguf_gives_hugging_face_ids() {
     let tokenizer = Tokenizer::open(&common::model("qwen2.5-coder-0.5b-instruct")).unwrap();
