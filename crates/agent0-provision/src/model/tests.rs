@@ -200,6 +200,9 @@ fn a_killed_download_goes_on_in_the_next_run_and_tells_how_far_it_was() {
     let entry = entry(&content(), true, None);
     let part = Place::of(&f.cache, &entry).unwrap().hub_part;
     fs::write(&part, &content()[..120_000]).unwrap();
+    let place = Place::of(&f.cache, &entry).unwrap();
+    fs::write(&place.wheels_part, "half").unwrap();
+    fs::write(place.wheels_part.with_extension("journal"), "1 4").unwrap();
     let fake = fake_hub(content(), &[Answer::Bytes(SIZE)]);
     let events = Mutex::new(Vec::new());
     obtain(&f.cache, &entry, &sources(Some(fake.hub), f.no_python()), &|e| events.lock().unwrap().push(e)).unwrap();
@@ -208,6 +211,7 @@ fn a_killed_download_goes_on_in_the_next_run_and_tells_how_far_it_was() {
     assert!(matches!(&events[0], Event::Started { total: Some(300_000), .. }));
     assert_eq!(events[1], Event::Advanced { done: 120_000 });
     assert_eq!(events.iter().filter(|e| **e == Event::Finished).count(), 2, "download and verification");
+    assert_eq!(f.left(), ["toy.gguf", "toy.gguf.verified"], "nothing is left of tries with other sources");
 }
 
 #[test]
@@ -366,7 +370,9 @@ fn a_verified_model_is_not_read_again_until_it_changes() {
     let offline = sources(None, f.no_python());
     let events = Mutex::new(Vec::new());
     let watch = |e| events.lock().unwrap().push(e);
+    assert_eq!(cached_model(&f.cache, &entry).unwrap(), None, "there, but not known to be right");
     obtain(&f.cache, &entry, &offline, &watch).unwrap();
+    assert_eq!(cached_model(&f.cache, &entry).unwrap(), Some(file.clone()));
     assert!(!events.lock().unwrap().is_empty(), "verified at first sight");
     events.lock().unwrap().clear();
     assert_eq!(obtain(&f.cache, &entry, &offline, &watch).unwrap(), file);
