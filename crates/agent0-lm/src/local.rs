@@ -252,7 +252,7 @@ impl Worker {
             if request.n == 0 || p.max_tokens == 0 {
                 return Err(EngineError::Request("asks for no continuation or for no tokens".into()));
             }
-            if !p.temperature.is_finite() || p.temperature < 0.0 || !(p.top_p > 0.0) {
+            if !p.temperature.is_finite() || p.temperature < 0.0 || p.top_p.is_nan() || p.top_p <= 0.0 {
                 return Err(EngineError::Request(format!("temperature {} or top_p {} is out of range", p.temperature, p.top_p)));
             }
             Ok(weights)
