@@ -16,8 +16,9 @@ use crate::sys::{kill_process, memory_file, set_nonblocking};
 
 /// How long the zygote may take to start a call, and to report one that was killed. It is stuck otherwise.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The kernel counts CPU time for the limit a little differently from what it reports.
-const CPU_TOLERANCE_S: f64 = 0.1;
+/// The part of the CPU limit from which an unexplained kill was the limit's. For the limit the kernel samples what runs at each clock
+/// tick, which is rougher than the time that it reports.
+const CPU_LIMIT_REACHED: f64 = 0.5;
 
 /// A call as it was asked for.
 #[derive(Debug)]
@@ -176,8 +177,8 @@ impl Call {
         }
         match (exit.code(), exit.signal()) {
             (Some(code), _) => Status::Finished { code },
-            (_, Some(libc::SIGKILL)) if cpu_s + CPU_TOLERANCE_S >= self.job.limits.cpu_s as f64 => Status::CpuLimit,
             (_, Some(libc::SIGKILL)) if self.stop == Some(Stop::Wall) => Status::WallLimit,
+            (_, Some(libc::SIGKILL)) if cpu_s >= CPU_LIMIT_REACHED * self.job.limits.cpu_s as f64 => Status::CpuLimit,
             (_, Some(libc::SIGKILL)) => Status::MemoryLimit,
             (_, signal) => Status::Signal(signal.unwrap_or_default()),
         }

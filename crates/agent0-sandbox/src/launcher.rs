@@ -98,8 +98,8 @@ fn launch(channel: &Channel) -> Attempt<Event> {
     };
     leave_the_parents_world(setup.parent)?;
     match setup.task {
-        Task::Probe => {
-            let tree = Tree::with(std::iter::empty())?;
+        Task::Probe { interpreter } => {
+            let tree = Tree::with(interpreter.iter().flat_map(Interpreter::paths))?;
             Ok(Event::Probed { probe: ladder::explore(&tree, None).1 })
         }
         Task::Serve { interpreter, preload, isolation } => {
@@ -146,21 +146,21 @@ struct StubConfig<'a> {
 }
 
 fn become_zygote(channel: &Channel, plan: Plan, tree: &Tree, interpreter: &Interpreter, preload: &[String]) -> Attempt<Infallible> {
-    let other_tasks = match plan {
-        Plan::Namespaces(_) => 0,
-        Plan::Landlock => count_tasks(),
-    };
-    let (isolation, namespace) = match plan {
+    let is_root = is_real_root();
+    let (isolation, namespace, user, other_tasks) = match plan {
         Plan::Namespaces(map) => {
             let namespace = namespaces::enter(map, tree)?;
             privileges::give_up(map.user(), Keep::NamespaceAdmin)?;
-            (Isolation::Full, Some(namespace))
+            (Isolation::Full, Some(namespace), map.user(), 0)
         }
         Plan::Landlock => {
-            privileges::give_up(user_without_namespaces(interpreter), Keep::Nothing)?;
-            (Isolation::Landlock, None)
+            let (user, other_tasks) = (user_without_namespaces(interpreter), count_tasks());
+            privileges::give_up(user, Keep::Nothing)?;
+            (Isolation::Landlock, None, user, other_tasks)
         }
     };
+    // The kernel does not count the threads of real root, so root gets none.
+    let threads = user.is_some() || !is_root;
     die_with_parent();
     let enforced = landlock::restrict(tree.binds())?;
     if isolation == Isolation::Landlock && !enforced {
@@ -174,7 +174,7 @@ fn become_zygote(channel: &Channel, plan: Plan, tree: &Tree, interpreter: &Inter
         packages: interpreter.packages.iter().map(|p| utf8(p)).collect::<Attempt<_>>()?,
         preload,
         process_namespace: namespace.as_ref().map(AsRawFd::as_raw_fd),
-        filters: seccomp::filters(isolation)?.iter().map(|filter| hexadecimal(filter)).collect(),
+        filters: seccomp::filters(isolation, threads)?.iter().map(|filter| hexadecimal(filter)).collect(),
         signal_scope: sys::landlock_abi() >= 6,
         other_tasks,
     };
@@ -197,6 +197,16 @@ fn user_without_namespaces(interpreter: &Interpreter) -> Option<u32> {
     (root && reachable().is_ok()).then_some(NOBODY)
 }
 
+/// Whether root is root of the machine, not only of a container that has its own users.
+fn is_real_root() -> bool {
+    // SAFETY: no arguments, cannot fail.
+    let is_root = unsafe { libc::geteuid() } == 0;
+    // Each line maps users: the first one inside, the first one outside, how many. What cannot be read counts as real.
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let outside = map.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).find(|line| line.first() == Some(&"0"));
+    is_root && outside.is_none_or(|line| line.get(1) == Some(&"0"))
+}
+
 /// The threads of the whole machine: more than any one user's.
 fn count_tasks() -> u64 {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
@@ -204,8 +214,8 @@ fn count_tasks() -> u64 {
     count.unwrap_or(4096)
 }
 
-/// The same addresses in every zygote, so that what depends on them (the order of a set of objects) is the same in every run; and a
-/// stack that does not depend on the user's shell. Native code inside gains nothing that it does not have: it may run any instruction.
+/// The same addresses of preloaded things in every zygote, so that what depends on them (the order of a set of classes) is the same in
+/// every run; and a stack that does not depend on the user's shell. Native code inside gains nothing that it does not have: it may run any instruction.
 fn fix_addresses_and_stack() -> Attempt<()> {
     const STACK: libc::rlimit = libc::rlimit { rlim_cur: 8 << 20, rlim_max: 8 << 20 };
     // SAFETY: the limit is passed by a valid pointer. Some containers forbid the first call; then only that order may vary.

@@ -47,4 +47,4 @@ pub use ladder::{Isolation, Probe, Step};
 pub use launcher::{LAUNCHER_ARGUMENT, launcher_main};
 pub use limits::Limits;
 pub use outcome::{Outcome, Status};
-pub use sandbox::{Sandbox, SandboxConfig, probe, probe_through};
+pub use sandbox::{Sandbox, SandboxConfig, probe, probe_with};

@@ -60,6 +60,8 @@ pub fn enter(map: IdMap, tree: &Tree) -> Attempt<OwnedFd> {
     }
     die_with_parent();
     let namespace = File::open("/proc/self/ns/pid").attempt("opening the process namespace")?.into();
+    // SAFETY: a C string and its length.
+    check(unsafe { libc::sethostname(c"sandbox".as_ptr(), 7) }).attempt("hiding the host's name")?;
     make_mounts_private()?;
     tree.become_root()?;
     Ok(namespace)

@@ -19,7 +19,10 @@ pub struct Setup {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Task {
     /// Find out what this machine allows, answer [`Event::Probed`], end.
-    Probe,
+    Probe {
+        /// The interpreter whose files are to be reached; without it, only the system's libraries are tried.
+        interpreter: Option<Interpreter>,
+    },
     /// Become the zygote.
     Serve {
         /// The interpreter to become.

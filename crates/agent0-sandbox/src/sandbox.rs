@@ -213,17 +213,23 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// What this machine allows, found out by a launcher that is this program.
+/// What this machine allows in general.
 pub fn probe() -> Probe {
-    probe_through(None)
+    probe_with(None, None)
 }
 
-/// What this machine allows, found out by `launcher`; without one, by this program.
-pub fn probe_through(launcher: Option<&Path>) -> Probe {
-    let answer = Zygote::launch(launcher, Task::Probe).and_then(|zygote| match zygote.event(true) {
+/// What this machine allows for the interpreter `python`, whose files the sandbox must reach, found out by the program `launcher`
+/// (without one, this program).
+pub fn probe_with(python: Option<&Path>, launcher: Option<&Path>) -> Probe {
+    find_out(python, launcher).unwrap_or_else(|error| Probe::without_launcher(error.to_string()))
+}
+
+fn find_out(python: Option<&Path>, launcher: Option<&Path>) -> Result<Probe, SandboxError> {
+    let interpreter = python.map(Interpreter::ask).transpose()?;
+    let zygote = Zygote::launch(launcher, Task::Probe { interpreter })?;
+    match zygote.event(true) {
         Ok(Received::Message(Event::Probed { probe }, _)) => Ok(probe),
         Ok(Received::Message(Event::Failed { detail }, _)) => Err(SandboxError::Start(detail)),
-        _ => Err(SandboxError::Start(zygote.last_words())),
-    });
-    answer.unwrap_or_else(|error| Probe::without_launcher(error.to_string()))
+        _ => Err(zygote.failed_to_start()),
+    }
 }

@@ -162,16 +162,16 @@ const FCNTLS: &[i32] = &[
 /// Names of threads and of memory areas.
 const PRCTLS: &[i32] = &[libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_VMA];
 
-/// The filters for untrusted code, in the order in which they are put on: the kernel then takes the strictest answer of all.
-pub fn filters(isolation: Isolation) -> Attempt<Vec<BpfProgram>> {
-    let build = || Ok([without_clone3()?, allow_list(isolation)?].into());
+/// The filters for untrusted code, with or without the right to make threads. The kernel takes the strictest answer of all of them.
+pub fn filters(isolation: Isolation, threads: bool) -> Attempt<Vec<BpfProgram>> {
+    let build = || Ok([without_clone3()?, allow_list(isolation, threads)?].into());
     build().map_err(|e: BackendError| io::Error::other(e)).attempt("building the system-call filters")
 }
 
 /// Finds out, in a helper process, whether the filters really forbid.
 pub fn try_out() -> Attempt<()> {
     in_helper(|| {
-        for filter in filters(Isolation::Landlock)? {
+        for filter in filters(Isolation::Landlock, true)? {
             apply_filter(&filter).map_err(io::Error::other).attempt("putting on a filter")?;
         }
         match std::net::UdpSocket::bind("127.0.0.1:0") {
@@ -187,9 +187,11 @@ fn without_clone3() -> Result<BpfProgram, BackendError> {
     compile(rules, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32))
 }
 
-fn allow_list(isolation: Isolation) -> Result<BpfProgram, BackendError> {
+fn allow_list(isolation: Isolation, threads: bool) -> Result<BpfProgram, BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().chain(ALLOWED_HERE).map(|&call| (call, vec![])).collect();
-    rules.insert(libc::SYS_clone, vec![threads_only()?]);
+    if threads {
+        rules.insert(libc::SYS_clone, vec![threads_only()?]);
+    }
     rules.insert(libc::SYS_ioctl, one_of(1, IOCTLS.iter().copied())?);
     rules.insert(libc::SYS_fcntl, one_of(1, FCNTLS.iter().map(|&c| c as u64))?);
     rules.insert(libc::SYS_prctl, one_of(0, PRCTLS.iter().map(|&c| c as u64))?);

@@ -167,6 +167,16 @@ def report(error):
 # ---- in the zygote ----
 
 
+def watch(process):
+    """A pidfd of a child; a child that cannot be watched is ended."""
+    try:
+        return os.pidfd_open(process)
+    except OSError:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        raise
+
+
 class Zygote:
     def __init__(self, channel):
         self.channel = channel
@@ -205,11 +215,16 @@ class Zygote:
             must(libc.setns(CONFIG["process_namespace"], CLONE_NEWPID), "going back to the process namespace")
             must(libc.unshare(CLONE_NEWPID), "making a process namespace")
         status_read, status_write = os.pipe()
-        process = os.fork()
-        if process == 0:
-            child(request, files, status_write, self.process)
-        os.close(status_write)
-        handle = os.pidfd_open(process)
+        try:
+            process = os.fork()
+            if process == 0:
+                child(request, files, status_write, self.process)
+            handle = watch(process)
+        except OSError:
+            os.close(status_read)
+            raise
+        finally:
+            os.close(status_write)
         self.children[handle] = (process, request["id"], status_read)
         self.poll.register(handle, select.POLLIN)
         self.send("started", [handle], id=request["id"])

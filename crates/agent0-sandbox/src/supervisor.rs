@@ -208,10 +208,10 @@ impl Supervisor {
         let words = match std::mem::replace(&mut self.state, State::Absent) {
             State::Absent => return,
             State::Starting { zygote, .. } => {
-                self.start_failed(SandboxError::Start(zygote.last_words()));
+                self.start_failed(zygote.failed_to_start());
                 return;
             }
-            State::Ready(zygote) => zygote.last_words(),
+            State::Ready(zygote) => zygote.last_words().unwrap_or_else(|| "it left no message".into()),
         };
         for (_, call) in std::mem::take(&mut self.running).into_iter().rev() {
             let job = call.job;

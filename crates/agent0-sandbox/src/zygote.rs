@@ -35,8 +35,11 @@ impl Zygote {
             .map_err(|error| SandboxError::Start(format!("the launcher {} does not run: {error}", program.display())))?;
         let zygote = Self { channel, process, log };
         let setup = Setup { parent: std::process::id(), task };
-        zygote.channel.send(&setup, &[]).map_err(SandboxError::system("telling the launcher its task"))?;
-        Ok(zygote)
+        match zygote.channel.send(&setup, &[]) {
+            Ok(()) => Ok(zygote),
+            // It is gone already.
+            Err(_) => Err(zygote.failed_to_start()),
+        }
     }
 
     /// Asks for a call; `files` are its code and the write ends for stdout and stderr.
@@ -49,16 +52,20 @@ impl Zygote {
         self.channel.receive(wait)
     }
 
-    /// Why it ended, as far as it said. Ends it.
-    pub fn last_words(mut self) -> String {
+    /// The error of a start that came to nothing. Ends it.
+    pub fn failed_to_start(self) -> SandboxError {
+        let hint =
+            || "the launcher ended at once and said nothing; a program must call agent0_sandbox::launcher_main first in its main".into();
+        SandboxError::Start(self.last_words().unwrap_or_else(hint))
+    }
+
+    /// What it wrote before it ended, if anything. Ends it.
+    pub fn last_words(mut self) -> Option<String> {
         self.end();
         let mut text = Vec::new();
-        let read = self.log.rewind().and_then(|()| Read::by_ref(&mut self.log).take(1 << 16).read_to_end(&mut text));
-        match String::from_utf8_lossy(&text).trim() {
-            "" => "its process ended without a word (a program must call agent0_sandbox::launcher_main first in its main)".into(),
-            text if read.is_ok() => text.into(),
-            _ => "its last words cannot be read".into(),
-        }
+        self.log.rewind().and_then(|()| Read::by_ref(&mut self.log).take(1 << 16).read_to_end(&mut text)).ok()?;
+        let text = String::from_utf8_lossy(&text).trim().to_owned();
+        (!text.is_empty()).then_some(text)
     }
 
     fn end(&mut self) {
