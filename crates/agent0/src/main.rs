@@ -1,2 +1,35 @@
-//! The `agent0` command.
-fn main() {}
+//! The `agent0` command: one file per subcommand, this one says which.
+
+mod cli;
+mod doctor;
+mod evolve;
+mod model;
+mod progress;
+mod report;
+mod sandbox;
+mod setup;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    // The sandbox starts this program again as its launcher; nothing else may happen in that process.
+    if std::env::args().nth(1).as_deref() == Some(agent0_sandbox::LAUNCHER_ARGUMENT) {
+        agent0_sandbox::launcher_main();
+    }
+    let done = match Cli::parse().command {
+        Command::Evolve(args) => evolve::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Model(args) => model::run(&args),
+        Command::Sandbox(args) => sandbox::run(&args),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("agent0: {error:#}");
+        cli::exit_code(&error)
+    })
+}

@@ -1,0 +1,98 @@
+//! `agent0 evolve`: opens the run, equips it, lets the method work, and sums up.
+
+use std::process::ExitCode;
+
+use agent0_evolve::methods::agent0;
+use agent0_evolve::{EvolveError, Machinery, Run, RunFolder, Summary, summarise};
+use anyhow::Context;
+
+use crate::cli::EvolveArgs;
+use crate::progress::Progress;
+use crate::report;
+use crate::setup::{Equipment, equip};
+use crate::terminal::Terminal;
+
+/// How the work ended, when it did not fail.
+enum Ending {
+    Finished,
+    Interrupted,
+}
+
+/// Runs the command.
+pub fn run(args: &EvolveArgs) -> anyhow::Result<ExitCode> {
+    let terminal = Terminal::new(args.quiet);
+    let folder = RunFolder::open(&args.runs, args.name.as_deref(), &args.request())?;
+    let (name, path, config) = (folder.name.clone(), folder.path.clone(), folder.config.clone());
+    let mut summary = summarise(&name, &config, &folder.store)?;
+    if summary.status == "finished" {
+        terminal.clear();
+        conclude(args, &summary, &format!("Run `{name}` is finished: there is nothing left to do. For another one give --name."))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let verb = if folder.resumed { "going on with" } else { "starting" };
+    terminal.line(&format!("{verb} run {name} in {} (preset {}, model {})", path.display(), config.preset, config.model));
+
+    let equipment = equip(&config, &terminal)?;
+    let ended = work(folder, &equipment, &terminal, args.verbose);
+    terminal.clear();
+
+    summary = summarise(&name, &config, &agent0_evolve::store::Store::open_to_read(&path)?)?;
+    let (message, code) = match &ended {
+        Ok(Ending::Finished) => (format!("Finished. Everything is in {}.", path.display()), 0),
+        Ok(Ending::Interrupted) => {
+            summary.status = "interrupted".into();
+            (format!("Stopped; nothing is lost. The same command goes on with run `{name}`."), 1)
+        }
+        Err(error) => {
+            summary.status = "failed".into();
+            (format!("Failed: {error:#}\nWhat was done is kept; the same command goes on from there."), 1)
+        }
+    };
+    conclude(args, &summary, &message)?;
+    // The engine may be in the middle of a long computation that nobody waits for any more: do not wait either.
+    drop(equipment.sandbox);
+    std::process::exit(code);
+}
+
+/// Works on the run until it is done or someone presses Ctrl-C.
+fn work(folder: RunFolder, equipment: &Equipment, terminal: &Terminal, verbose: bool) -> anyhow::Result<Ending> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the event loop")?;
+    let progress = Progress::new(terminal, verbose);
+    let machinery = Machinery {
+        engine: &equipment.engine,
+        codec: equipment.tokenizer.clone(),
+        tool: &*equipment.sandbox,
+        grader: &equipment.grader,
+        observer: &progress,
+    };
+    runtime.block_on(async {
+        let whole = async {
+            let mut run = Run::start(folder, machinery).await?;
+            agent0::evolve(&mut run).await
+        };
+        tokio::select! {
+            done = whole => done.map(|()| Ending::Finished).map_err(EvolveError::into),
+            stop = stop_signal() => stop.map(|()| Ending::Interrupted).context("waiting for Ctrl-C"),
+        }
+    })
+}
+
+/// Comes back at Ctrl-C or a polite request to end.
+async fn stop_signal() -> std::io::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+/// The last words: the summary, a message, and the JSON line if asked for.
+fn conclude(args: &EvolveArgs, summary: &Summary, message: &str) -> anyhow::Result<()> {
+    if args.json {
+        eprintln!("{message}");
+        println!("{}", serde_json::to_string(summary)?);
+    } else {
+        println!("{}\n{message}", report::text(summary));
+    }
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! `agent0 model`: the models known by name, and bringing one into the cache.
+
+use std::process::ExitCode;
+
+use agent0_provision::{Cache, find_model, human_bytes, models, obtain_model, verify_model};
+
+use crate::cli::{ModelArgs, ModelCommand};
+use crate::terminal::{SetupProgress, Terminal};
+
+/// Runs the command.
+pub fn run(args: &ModelArgs) -> anyhow::Result<ExitCode> {
+    let cache = Cache::open()?;
+    match &args.command {
+        ModelCommand::List => {
+            for model in models() {
+                let place = if is_cached(&cache, model.file) { "in the cache" } else { "not fetched" };
+                println!("{:30} {:>8}  {:13} {}", model.name, human_bytes(model.bytes), place, model.about);
+            }
+        }
+        ModelCommand::Fetch { name } => {
+            let entry = find_model(name)?;
+            let terminal = Terminal::new(false);
+            let progress = SetupProgress::new(&terminal);
+            let progress = |event| progress.event(event);
+            let path = match verify_model(&cache, entry, &progress)? {
+                Some(path) => path,
+                None => obtain_model(&cache, entry.name, &progress)?,
+            };
+            terminal.clear();
+            println!("{}", path.display());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a model's file is in the cache, verified or not.
+pub fn is_cached(cache: &Cache, file: &str) -> bool {
+    cache.root().join("models").join(file).is_file()
+}
