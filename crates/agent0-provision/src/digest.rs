@@ -40,8 +40,12 @@ pub(crate) fn sha256_file(path: &Path, task: &Task) -> Result<String, ProvisionE
 /// What a stamp says: this digest was found in the file of this path, size and modification time.
 fn stamp_text(path: &Path, sha256: &str) -> Result<String, ProvisionError> {
     let meta = fs::metadata(path).map_err(ProvisionError::io("look at", path))?;
-    let modified = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).map_or(0, |d| d.as_nanos());
-    Ok(format!("sha256 {sha256}\nbytes {}\nmodified {modified}\npath {}\n", meta.len(), path.display()))
+    Ok(format!("sha256 {sha256}\nbytes {}\nmodified {}\npath {}\n", meta.len(), modified(&meta), path.display()))
+}
+
+/// Modification time in nanoseconds since 1970; 0 where it is not known.
+pub(crate) fn modified(meta: &fs::Metadata) -> u64 {
+    meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).and_then(|d| d.as_nanos().try_into().ok()).unwrap_or(0)
 }
 
 /// Whether `stamp` still vouches for the file.

@@ -12,7 +12,9 @@ pub enum ProvisionError {
     #[error("no place for the cache: neither AGENT0_CACHE, XDG_CACHE_HOME nor HOME is set; set AGENT0_CACHE to a folder")]
     NoCacheFolder,
     /// A model name that is not in the registry.
-    #[error("unknown model `{name}`; known: {known} (or give the path of a .gguf file or of a Hugging Face model folder)")]
+    #[error(
+        "unknown model `{name}`; known: {known} (or give the path of a .gguf file or of a Hugging Face model folder, or a hub repository as in Qwen/Qwen3-4B-Base)"
+    )]
     UnknownModel {
         /// The name as given.
         name: String,
@@ -20,7 +22,9 @@ pub enum ProvisionError {
         known: String,
     },
     /// A model path that does not exist.
-    #[error("no model at {path}: there is no such file or folder; give an existing .gguf file or model folder, or one of: {known}")]
+    #[error(
+        "no model at {path}: there is no such file or folder; give an existing .gguf file or model folder, a hub repository (org/name), or one of: {known}"
+    )]
     NoSuchPath {
         /// The path as given.
         path: PathBuf,
@@ -49,15 +53,61 @@ pub enum ProvisionError {
         /// Bytes free.
         free: u64,
     },
-    /// The bytes are not the ones the registry names.
+    /// The bytes are not the ones that the registry or the hub names.
     #[error("{what} is not what it should be (SHA-256 {found}, expected {expected}); it was removed")]
     WrongDigest {
         /// Which bytes.
         what: String,
-        /// Digest of the registry.
+        /// Digest expected.
         expected: String,
         /// Digest found.
         found: String,
+    },
+    /// A file without a known digest has not the size it should have.
+    #[error("{what} is not what it should be ({found} bytes, expected {expected}); it was removed")]
+    WrongSize {
+        /// Which file.
+        what: String,
+        /// Bytes it should have.
+        expected: u64,
+        /// Bytes it had.
+        found: u64,
+    },
+    /// The hub has no such repository, or hides it.
+    #[error(
+        "there is no model repository at {page}, or it is private (and there is no file or folder {repo} here); check the name; for a private one, set HF_TOKEN to an access token that may read it"
+    )]
+    NoSuchRepo {
+        /// `org/name`.
+        repo: String,
+        /// Where it would be.
+        page: String,
+    },
+    /// The repository has no such revision.
+    #[error("{repo} on the Hugging Face hub has no revision {revision}; give a branch, tag or full commit of it after the @")]
+    NoSuchRevision {
+        /// `org/name`.
+        repo: String,
+        /// What was asked for.
+        revision: String,
+    },
+    /// The repository is open only to those who agreed to its terms.
+    #[error("{repo} is gated: agree to its terms at {page}, then set HF_TOKEN to an access token of the same account")]
+    GatedRepo {
+        /// `org/name`.
+        repo: String,
+        /// Where its terms are.
+        page: String,
+    },
+    /// The repository does not hold a model in a form that is read.
+    #[error(
+        "{repo} on the Hugging Face hub is no model folder with safetensors weights: {cause}; name another repository, or download a GGUF file and give its path"
+    )]
+    NoModelInRepo {
+        /// `org/name`, with its revision.
+        repo: String,
+        /// What is missing and what is there.
+        cause: String,
     },
     /// A source answered, but with something that cannot be used, or did not answer.
     #[error("{source_name}: {cause}")]
@@ -68,7 +118,7 @@ pub enum ProvisionError {
         cause: String,
     },
     /// No source had the model.
-    #[error("could not obtain model `{model}`:\n{}\nCheck the network (HF_ENDPOINT names a hub mirror), or put the file somewhere yourself and give its path", attempts.iter().map(|a| format!("  - {a}")).collect::<Vec<_>>().join("\n"))]
+    #[error("could not obtain model `{model}`:\n{}\nCheck the network (HF_ENDPOINT names a hub mirror), or bring the model yourself and give its path", attempts.iter().map(|a| format!("  - {a}")).collect::<Vec<_>>().join("\n"))]
     NoSource {
         /// The model.
         model: String,
@@ -113,6 +163,11 @@ impl ProvisionError {
     /// A fault of one source of a model.
     pub(crate) fn source(source_name: &str, cause: impl std::fmt::Display) -> Self {
         Self::Source { source_name: source_name.to_string(), cause: cause.to_string() }
+    }
+
+    /// Whether a file was not the one expected.
+    pub(crate) fn is_wrong_content(&self) -> bool {
+        matches!(self, Self::WrongDigest { .. } | Self::WrongSize { .. })
     }
 
     /// Whether the fault lies with this machine's disk, so that no other source would fare better.

@@ -1,19 +1,20 @@
-//! One file from the Hugging Face hub: looked up in the user's hub cache, or downloaded, going on where it was cut off.
-//! Follows the hub's own conventions (`HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME`, `HF_HUB_OFFLINE`). Does not check digests.
+//! The Hugging Face hub over the network: descriptions of repositories, and files, downloaded going on where they were cut off.
+//! Does not check digests.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
+use ureq::Body;
+use ureq::config::RedirectAuthHeaders;
 use ureq::http::{Response, header};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::progress::{Progress, Task};
-use crate::registry::HubFile;
-use crate::{ProvisionError, human_bytes};
+use crate::{ProvisionError, hub_settings, human_bytes};
 
-const SOURCE: &str = "Hugging Face hub";
+pub(crate) const SOURCE: &str = "Hugging Face hub";
 /// A machine that cannot reach the hub should move on to the next source in seconds.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const RESPONSE_LIMIT: Duration = Duration::from_secs(20);
@@ -21,6 +22,8 @@ const RESPONSE_LIMIT: Duration = Duration::from_secs(20);
 const BODY_LIMIT: Duration = Duration::from_secs(120);
 /// Tries in a row that may fail without delivering a byte.
 const TRIES: u32 = 3;
+/// Longest text that is read; the description of a repository with ten thousand files has a few megabytes.
+const MAX_TEXT: u64 = 32 << 20;
 
 /// A hub server and the way to speak to it.
 pub(crate) struct Hub {
@@ -30,7 +33,43 @@ pub(crate) struct Hub {
     pause: Duration,
 }
 
-/// Why one request did not deliver the rest of the file.
+/// A file of a repository at a revision.
+#[derive(Clone, Copy)]
+pub(crate) struct HubPath<'a> {
+    /// `org/name`.
+    pub(crate) repo: &'a str,
+    /// Branch, tag or commit.
+    pub(crate) revision: &'a str,
+    /// Path inside the repository.
+    pub(crate) file: &'a str,
+}
+
+/// What the hub can be asked for.
+#[derive(Clone, Copy)]
+pub(crate) enum Query<'a> {
+    /// The description of a repository at a revision.
+    Listing { repo: &'a str, revision: &'a str },
+    /// A file's content.
+    File(HubPath<'a>),
+}
+
+impl<'a> Query<'a> {
+    /// The address below the hub's own. A revision is one part of it, even one with slashes.
+    fn address(self) -> String {
+        match self {
+            Self::Listing { repo, revision } => format!("api/models/{repo}/revision/{}?blobs=true", revision.replace('/', "%2F")),
+            Self::File(HubPath { repo, revision, file }) => format!("{repo}/resolve/{}/{file}", revision.replace('/', "%2F")),
+        }
+    }
+
+    fn repo_and_revision(self) -> (&'a str, &'a str) {
+        match self {
+            Self::Listing { repo, revision } | Self::File(HubPath { repo, revision, .. }) => (repo, revision),
+        }
+    }
+}
+
+/// Why one request did not deliver what was asked for.
 enum Fault {
     /// Asking again would not help.
     Final(ProvisionError),
@@ -43,12 +82,10 @@ enum Fault {
 impl Hub {
     /// The hub that the user's environment names; `None` when it says to stay offline.
     pub(crate) fn from_env() -> Option<Self> {
-        if var("HF_HUB_OFFLINE").is_some_and(|v| ["1", "on", "true", "yes"].contains(&v.to_lowercase().as_str())) {
+        if hub_settings::is_offline() {
             return None;
         }
-        let endpoint = var("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_string());
-        let token = var("HF_TOKEN").or_else(|| fs::read_to_string(home_folder()?.join("token")).ok().map(|t| t.trim().to_string()));
-        Some(Self::new(&endpoint, token.filter(|t| !t.is_empty()), Duration::from_secs(1)))
+        Some(Self::new(&hub_settings::endpoint(), hub_settings::token(), Duration::from_secs(1)))
     }
 
     /// The hub at `endpoint`; `pause` is waited before a second try, and longer before a third.
@@ -59,32 +96,56 @@ impl Hub {
             .timeout_recv_response(Some(RESPONSE_LIMIT))
             .timeout_recv_body(Some(BODY_LIMIT))
             .http_status_as_error(false)
+            // The hub redirects within itself, for renamed repositories and small files; the token stays with it.
+            .redirect_auth_headers(RedirectAuthHeaders::SameHost)
             .tls_config(TlsConfig::builder().root_certs(root_certs()).build())
             .user_agent(concat!("agent0/", env!("CARGO_PKG_VERSION")))
             .build();
         Self { endpoint: endpoint.trim_end_matches('/').to_string(), token, agent: config.into(), pause }
     }
 
-    /// Completes `part` to the `bytes` bytes of `file`, keeping what it already holds.
+    /// Completes `part` to the `bytes` bytes of a file, keeping what it already holds.
     ///
     /// # Errors
     /// When the hub cannot be reached, refuses, or offers a file of another size; or the disk fails.
-    pub(crate) fn fetch(&self, file: &HubFile, bytes: u64, part: &Path, progress: Progress) -> Result<(), ProvisionError> {
-        let task = Task::start(progress, format!("downloading {} from the Hugging Face hub", file.file), Some(bytes));
+    pub(crate) fn fetch(&self, path: &HubPath, bytes: u64, part: &Path, progress: Progress) -> Result<(), ProvisionError> {
+        let task = Task::start(progress, format!("downloading {} from the Hugging Face hub", path.file), Some(bytes));
+        let once = |kept| {
+            task.advanced(kept);
+            if kept == bytes && part.exists() { Ok(()) } else { self.fetch_rest(path, bytes, kept, part, &task) }
+        };
+        self.with_retries(&|| kept_bytes(part, bytes), &once)
+    }
+
+    /// The text that answers `query`.
+    ///
+    /// # Errors
+    /// When the hub cannot be reached or refuses.
+    pub(crate) fn text(&self, query: &Query) -> Result<String, ProvisionError> {
+        let once = |_| {
+            let mut response = self.request(*query, 0)?;
+            let text = response.body_mut().with_config().limit(MAX_TEXT).read_to_string();
+            text.map_err(|e| Fault::Passing(format!("the connection broke: {e}")))
+        };
+        self.with_retries(&|| Ok(0), &once)
+    }
+
+    /// Calls `once` with the bytes kept so far until it succeeds, or cannot, or several tries in a row added no byte.
+    fn with_retries<T>(
+        &self,
+        kept: &dyn Fn() -> Result<u64, ProvisionError>,
+        once: &dyn Fn(u64) -> Result<T, Fault>,
+    ) -> Result<T, ProvisionError> {
         let mut failures = 0;
         loop {
-            let before = kept_bytes(part, bytes)?;
-            task.advanced(before);
-            if before == bytes {
-                return Ok(());
-            }
-            let cause = match self.fetch_rest(file, bytes, before, part, &task) {
-                Ok(()) => continue,
+            let before = kept()?;
+            let cause = match once(before) {
+                Ok(value) => return Ok(value),
                 Err(Fault::Final(error)) => return Err(error),
                 Err(Fault::Unreachable(cause)) if failures == 0 && before == 0 => return Err(ProvisionError::source(SOURCE, cause)),
                 Err(Fault::Unreachable(cause) | Fault::Passing(cause)) => cause,
             };
-            failures = if kept_bytes(part, bytes)? > before { 0 } else { failures + 1 };
+            failures = if kept()? > before { 0 } else { failures + 1 };
             if failures == TRIES {
                 return Err(ProvisionError::source(SOURCE, cause));
             }
@@ -93,16 +154,9 @@ impl Hub {
     }
 
     /// One request for everything from `offset` on, appended to `part` as it comes.
-    fn fetch_rest(&self, file: &HubFile, bytes: u64, offset: u64, part: &Path, task: &Task) -> Result<(), Fault> {
-        let mut request = self.agent.get(format!("{}/{}/resolve/main/{}", self.endpoint, file.repo, file.file));
-        if offset > 0 {
-            request = request.header(header::RANGE, format!("bytes={offset}-"));
-        }
-        if let Some(token) = &self.token {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
-        }
-        let mut response = request.call().map_err(|e| self.request_fault(&e))?;
-        let start = self.start_of(&response, file, bytes, offset)?;
+    fn fetch_rest(&self, path: &HubPath, bytes: u64, offset: u64, part: &Path, task: &Task) -> Result<(), Fault> {
+        let mut response = self.request(Query::File(*path), offset)?;
+        let start = start_of(&response, bytes, offset)?;
         let mut out = File::options().create(true).append(true).open(part).map_err(disk("open", part))?;
         out.set_len(start).map_err(disk("write", part))?;
         let mut body = response.body_mut().with_config().limit(u64::MAX).reader().take(bytes - start);
@@ -120,26 +174,37 @@ impl Hub {
         Ok(())
     }
 
-    /// Where in the file the body of `response` begins, if the response is one to use.
-    fn start_of<B>(&self, response: &Response<B>, file: &HubFile, bytes: u64, offset: u64) -> Result<u64, Fault> {
-        let field = |name| response.headers().get(name).and_then(|v| v.to_str().ok());
-        let refuse = |cause: String| Err(Fault::Final(ProvisionError::source(SOURCE, cause)));
-        let status = response.status().as_u16();
-        let (start, total) = match status {
-            200 => (0, field(header::CONTENT_LENGTH).and_then(|v| v.parse().ok())),
-            206 => match field(header::CONTENT_RANGE).and_then(content_range) {
-                Some((start, total)) if start == offset => (start, total),
-                _ => return refuse("it answered with another part of the file than was asked for".to_string()),
-            },
-            401 | 403 => return refuse(format!("no access to {} (HTTP {status}); set HF_TOKEN if it needs one", file.repo)),
-            404 => return refuse(format!("{} has no file {} (HTTP 404)", file.repo, file.file)),
-            408 | 429 | 500.. => return Err(Fault::Passing(format!("it is busy or broken (HTTP {status})"))),
-            _ => return refuse(format!("unexpected answer (HTTP {status})")),
-        };
-        match total {
-            Some(total) if total != bytes => refuse(format!("the file there has {total} bytes ({}), expected {bytes}", human_bytes(total))),
-            _ => Ok(start),
+    /// One request, for what lies from byte `offset` on. An answer that is not a success is a fault.
+    fn request(&self, query: Query, offset: u64) -> Result<Response<Body>, Fault> {
+        let mut request = self.agent.get(format!("{}/{}", self.endpoint, query.address()));
+        if offset > 0 {
+            request = request.header(header::RANGE, format!("bytes={offset}-"));
         }
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let response = request.call().map_err(|e| self.request_fault(&e))?;
+        if matches!(response.status().as_u16(), 200 | 206) { Ok(response) } else { Err(self.refusal(query, &response)) }
+    }
+
+    /// What an answer without success means. The hub's error codes tell apart what its statuses do not.
+    fn refusal(&self, query: Query, response: &Response<Body>) -> Fault {
+        let status = response.status().as_u16();
+        let code = response.headers().get("x-error-code").and_then(|v| v.to_str().ok());
+        let (repo, revision) = query.repo_and_revision();
+        let page = || format!("{}/{repo}", self.endpoint);
+        let other = |cause: String| ProvisionError::source(SOURCE, cause);
+        Fault::Final(match (status, code, query) {
+            (408 | 429 | 500.., ..) => return Fault::Passing(format!("it is busy or broken (HTTP {status})")),
+            (_, Some("GatedRepo"), _) => ProvisionError::GatedRepo { repo: repo.to_string(), page: page() },
+            (_, Some("RevisionNotFound"), _) => ProvisionError::NoSuchRevision { repo: repo.to_string(), revision: revision.to_string() },
+            (_, Some("RepoNotFound"), _) | (404, None, Query::Listing { .. }) => {
+                ProvisionError::NoSuchRepo { repo: repo.to_string(), page: page() }
+            }
+            (401 | 403, ..) => other(format!("no access to {repo} (HTTP {status}); set HF_TOKEN to a token that has it")),
+            (404, _, Query::File(path)) => other(format!("{repo} has no file {} (HTTP 404)", path.file)),
+            _ => other(format!("unexpected answer (HTTP {status})")),
+        })
     }
 
     fn request_fault(&self, error: &ureq::Error) -> Fault {
@@ -153,27 +218,21 @@ impl Hub {
     }
 }
 
-/// The file in the user's own hub cache, if some other program has already fetched it there.
-pub(crate) fn cached(hub_cache: &Path, file: &HubFile) -> Option<PathBuf> {
-    let snapshots = hub_cache.join(format!("models--{}", file.repo.replace('/', "--"))).join("snapshots");
-    let mut found: Vec<PathBuf> =
-        fs::read_dir(snapshots).ok()?.filter_map(|entry| Some(entry.ok()?.path().join(file.file))).filter(|p| p.is_file()).collect();
-    found.sort();
-    found.pop()
-}
-
-/// The user's hub cache: `$HF_HUB_CACHE`, else `$HF_HOME/hub`, else `~/.cache/huggingface/hub`.
-pub(crate) fn cache_folder() -> Option<PathBuf> {
-    var("HF_HUB_CACHE").map(PathBuf::from).or_else(|| Some(home_folder()?.join("hub")))
-}
-
-fn home_folder() -> Option<PathBuf> {
-    let cache = || var("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(".cache")));
-    var("HF_HOME").map(PathBuf::from).or_else(|| Some(cache()?.join("huggingface")))
-}
-
-fn var(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|v| !v.is_empty())
+/// Where in a file of `bytes` bytes the body of `response` begins, if it is what was asked for.
+fn start_of(response: &Response<Body>, bytes: u64, offset: u64) -> Result<u64, Fault> {
+    let field = |name| response.headers().get(name).and_then(|v| v.to_str().ok());
+    let refuse = |cause: String| Err(Fault::Final(ProvisionError::source(SOURCE, cause)));
+    let (start, total) = match response.status().as_u16() {
+        206 => match field(header::CONTENT_RANGE).and_then(content_range) {
+            Some((start, total)) if start == offset => (start, total),
+            _ => return refuse("it answered with another part of the file than was asked for".to_string()),
+        },
+        _ => (0, field(header::CONTENT_LENGTH).and_then(|v| v.parse().ok())),
+    };
+    match total {
+        Some(total) if total != bytes => refuse(format!("the file there has {total} bytes ({}), expected {bytes}", human_bytes(total))),
+        _ => Ok(start),
+    }
 }
 
 /// Bytes of the file that `part` holds; a part that is too long is of another file and is dropped.
@@ -193,7 +252,7 @@ fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
 
 /// The roots in `SSL_CERT_FILE` (where a company's proxy signs for everyone), else the usual ones.
 fn root_certs() -> RootCerts {
-    let named = var("SSL_CERT_FILE").and_then(|path| fs::read(path).ok()).map(|pem| {
+    let named = std::env::var_os("SSL_CERT_FILE").and_then(|path| fs::read(path).ok()).map(|pem| {
         parse_pem(&pem).filter_map(|item| if let Ok(PemItem::Certificate(cert)) = item { Some(cert) } else { None }).collect::<Vec<_>>()
     });
     match named {

@@ -4,17 +4,32 @@
 //! the same bytes can come from several sources, none of which has to be trusted. A [`PythonEnv`] is a private virtual
 //! environment with pinned packages.
 //!
-//! Everything here blocks and may use the network. Nothing here reads a model file's content or runs a model's code.
+//! Besides the registry's models there are all repositories of the Hugging Face hub that hold safetensors, by their own names
+//! (`Qwen/Qwen3-4B-Base`, with `@revision` if not `main`). These are trusted as the hub is: what it says a commit holds is what
+//! is let in, and the commit once chosen is kept to.
+//!
+//! Everything here blocks and may use the network. Of a model's files only the index of the weights is read; no code of a
+//! model is fetched or run.
 
 mod cache;
+mod checked;
 mod digest;
 mod error;
+#[cfg(test)]
+mod fake_hub;
+mod folder_stamp;
 mod hub;
+mod hub_layout;
+mod hub_listing;
+mod hub_settings;
 mod model;
+mod model_files;
 mod progress;
 mod python;
 mod python_env;
 mod registry;
+mod repo;
+mod repo_name;
 mod wheels;
 
 pub use cache::Cache;

