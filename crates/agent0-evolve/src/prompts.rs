@@ -1,20 +1,19 @@
 //! What the agents are told, and which tasks no vote can label. Knows nothing of tokens.
 
 /// System turn of the curriculum agent.
-pub const CURRICULUM_SYSTEM: &str = "\
-You write problems for a competition. Another model will try to solve them: it can reason and it can run Python code. \
-A good problem is one that it solves about half of the time.";
+pub const CURRICULUM_SYSTEM: &str = "You write original problems for a mathematics competition.";
 
-/// User turn of the curriculum agent. Every proposal starts from this one prompt.
+/// User turn of the curriculum agent. Every proposal starts from this one prompt. It says nothing about the solver: small
+/// models write such remarks into their problems.
 pub const CURRICULUM_USER: &str = "\
 Write ONE new mathematics or reasoning problem. Pick any field: number theory, combinatorics, algebra, geometry, \
-probability, sequences, logic puzzles, counting with constraints, dates and schedules, or a small simulation.
+probability, sequences, counting with constraints, money and rates, dates and schedules, or logic puzzles.
 
 Rules:
-- The problem is complete: it states every number it needs, and it can be answered without pictures or outside facts.
-- It takes several steps. Working them out, or a short computation, must be necessary.
-- The answer is one definite number or one short expression. Do not ask for a proof, an explanation or an opinion.
-- Be original: choose your own setting and your own numbers.
+- State every number that is needed.
+- It must take several steps, or a short computation, to solve.
+- The answer is one definite number or one short expression, never a proof, a program or an explanation.
+- Choose your own setting and your own numbers.
 
 Write the problem between <question> and </question>. Then solve it in a few lines and end with the final answer in \
 \\boxed{}. Use exactly this form:

@@ -40,8 +40,7 @@ fn request(extra: &[&str]) -> Request {
 async fn work(runs: &Path, engine: &FakeEngine, request: &Request) -> Result<bool, EvolveError> {
     let folder = RunFolder::open(runs, Some("r"), request)?;
     let grader = Grader::new(None);
-    let machinery =
-        Machinery { engine, codec: Arc::new(ByteCodec::new()), tool: &FakeTool, grader: &grader, observer: &Unobserved };
+    let machinery = Machinery { engine, codec: Arc::new(ByteCodec::new()), tool: &FakeTool, grader: &grader, observer: &Unobserved };
     let whole = async {
         let mut run = Run::start(folder, machinery).await?;
         agent0::evolve(&mut run).await
@@ -128,7 +127,8 @@ async fn timing_does_not_show() {
     }
     assert!(all[0] == all[1] && all[0] == all[2]);
     let runs = tempfile::tempdir().unwrap();
-    let other = Request { sets: request(&[]).sets.into_iter().map(|set| set.replace("seed=11", "seed=12")).collect(), ..Request::default() };
+    let other =
+        Request { sets: request(&[]).sets.into_iter().map(|set| set.replace("seed=11", "seed=12")).collect(), ..Request::default() };
     work(runs.path(), &FakeEngine::new(Script::Varied, 0, None), &other).await.unwrap();
     assert!(remains(runs.path()) != all[0], "another seed must give another run, or this test proves nothing");
 }

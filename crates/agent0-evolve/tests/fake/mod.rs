@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use agent0_engine::{
-    AdamParams, AdapterId, Codec, CodecError, Datum, Engine, EngineError, EngineInfo, ForwardBackward, LoraSpec, Message, OptimStep, PolicyLoss,
-    SampleRequest, Sampled, SnapshotId, StopReason, TokenId, TokenStats, Weights,
+    AdamParams, AdapterId, Codec, CodecError, Datum, Engine, EngineError, EngineInfo, ForwardBackward, LoraSpec, Message, OptimStep,
+    PolicyLoss, SampleRequest, Sampled, SnapshotId, StopReason, TokenId, TokenStats, Weights,
 };
 use agent0_rl::{Tool, ToolError, ToolResult};
 use async_trait::async_trait;
@@ -206,7 +206,8 @@ impl Engine for FakeEngine {
     async fn logprobs(&self, sequences: Vec<Vec<TokenId>>, weights: Weights) -> Result<Vec<Vec<f32>>, EngineError> {
         self.call(|| {
             let weight = self.weight(weights)?;
-            let of = |ids: &Vec<TokenId>| ids.iter().enumerate().map(|(t, &id)| if t == 0 { 0.0 } else { logprob(weight, id, t) }).collect();
+            let of =
+                |ids: &Vec<TokenId>| ids.iter().enumerate().map(|(t, &id)| if t == 0 { 0.0 } else { logprob(weight, id, t) }).collect();
             Ok(sequences.iter().map(of).collect())
         })
         .await
@@ -231,7 +232,8 @@ impl Engine for FakeEngine {
     }
 
     async fn release(&self, snapshot: SnapshotId) -> Result<(), EngineError> {
-        self.call(|| lock(&self.snapshots).remove(&snapshot.0).map(|_| ()).ok_or(EngineError::UnknownWeights(Weights::Snapshot(snapshot)))).await
+        self.call(|| lock(&self.snapshots).remove(&snapshot.0).map(|_| ()).ok_or(EngineError::UnknownWeights(Weights::Snapshot(snapshot))))
+            .await
     }
 
     async fn forward_backward(&self, adapter: AdapterId, data: Vec<Datum>, loss: PolicyLoss) -> Result<ForwardBackward, EngineError> {
