@@ -225,7 +225,7 @@ impl Default for Config {
             rollout: RolloutParams::default(),
             training: TrainingConfig {
                 aggregation: Aggregation::TokenMean,
-                micro_batch_tokens: 4096,
+                micro_batch_tokens: 2048,
                 beta1: 0.9,
                 beta2: 0.999,
                 weight_decay: 0.0,

@@ -41,8 +41,10 @@ pub struct LocalOptions {
     pub max_batch: Option<usize>,
     /// Longest sequence, in tokens; the model's own, at most 8,192, by default.
     pub context: Option<usize>,
-    /// Most tokens of a training micro-batch; 4,096 by default. Bounds the memory of training.
+    /// Most tokens of a training micro-batch; 2,048 by default. Bounds the memory of training.
     pub micro_tokens: Option<usize>,
+    /// The Hugging Face name of the model, which saved adapters give as their base; the file's own word by default.
+    pub base: Option<String>,
 }
 
 /// The embedded engine. Dropping it ends its worker.
@@ -74,7 +76,10 @@ impl LocalEngine {
         let cx = Compute::new(threads, isa);
         let dtype = options.dtype.unwrap_or(Dtype::Bf16);
         let checkpoint = open(path)?;
-        let model = Model::load(&cx, checkpoint.as_ref(), dtype, options.context.unwrap_or(8192))?;
+        let mut model = Model::load(&cx, checkpoint.as_ref(), dtype, options.context.unwrap_or(8192))?;
+        if options.base.is_some() {
+            model.config.hf_base.clone_from(&options.base);
+        }
         let max_batch = options.max_batch.unwrap_or(64).max(1);
         let blocks = kv_blocks(&model, options.kv_bytes, max_batch);
         let info = EngineInfo {
@@ -85,7 +90,7 @@ impl LocalEngine {
         };
         let limits = Limits { sequences: max_batch, prompt_tokens: 512 };
         let (commands, inbox) = channel();
-        let micro_tokens = options.micro_tokens.unwrap_or(4096);
+        let micro_tokens = options.micro_tokens.unwrap_or(2048);
         let worker = std::thread::Builder::new()
             .name("agent0-engine".into())
             .spawn(move || {

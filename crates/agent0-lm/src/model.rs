@@ -71,6 +71,13 @@ impl Model {
     /// Reads and packs every weight. `context` bounds the rotary table.
     pub(crate) fn load(cx: &Compute, checkpoint: &dyn Checkpoint, dtype: Dtype, context: usize) -> Result<Self, ModelError> {
         let config = checkpoint.config().clone();
+        if !config.head_dim.is_multiple_of(16) {
+            return Err(ModelError::Unsupported {
+                path: config.name.clone().into(),
+                what: format!("a head width of {}", config.head_dim),
+                remedy: "use a model whose heads are a multiple of 16 wide".into(),
+            });
+        }
         let context = context.min(config.context);
         let packed = |tensors: &[Tensor]| -> Result<PackedMatrix, ModelError> {
             let mut rows = 0;

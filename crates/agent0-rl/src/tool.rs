@@ -1,7 +1,7 @@
 //! The tool a trajectory may call, and what a model is told of a run.
 
 use agent0_engine::{Codec, CodecError};
-use agent0_sandbox::{Outcome, Sandbox, Status};
+use agent0_sandbox::{Limits, Outcome, Sandbox, Status};
 use async_trait::async_trait;
 
 /// Something that runs a program a model wrote.
@@ -29,18 +29,19 @@ pub struct ToolError(pub String);
 impl Tool for Sandbox {
     async fn call(&self, code: &str, seed: u64) -> Result<ToolResult, ToolError> {
         let outcome = self.run(code, seed).await.map_err(|error| ToolError(error.to_string()))?;
-        Ok(ToolResult { text: told(&outcome), ok: outcome.status.is_success() })
+        Ok(ToolResult { text: told(&outcome, self.limits()), ok: outcome.status.is_success() })
     }
 }
 
 /// What a model is told of a run: its output, then the last line of the traceback, or in a sentence which limit ended it.
-fn told(outcome: &Outcome) -> String {
+fn told(outcome: &Outcome, limits: &Limits) -> String {
     let trouble = match outcome.status {
         Status::Finished { code: 0 } => String::new(),
         Status::Finished { code } => {
             let last_line = outcome.stderr.trim_end().lines().next_back();
             last_line.map_or_else(|| format!("exit code {code}"), str::to_owned)
         }
+        Status::CpuLimit => format!("killed: CPU limit {} s", limits.cpu_s),
         killed => killed.to_string(),
     };
     let told: Vec<&str> = [outcome.stdout.trim_end(), &trouble].into_iter().filter(|part| !part.is_empty()).collect();
@@ -65,7 +66,10 @@ mod tests {
     use super::*;
 
     fn told_of(status: Status, stdout: &str, stderr: &str) -> String {
-        told(&Outcome { status, stdout: stdout.into(), stderr: stderr.into(), cpu_s: 0.0, wall_s: 0.0, peak_rss_bytes: 0 })
+        told(
+            &Outcome { status, stdout: stdout.into(), stderr: stderr.into(), cpu_s: 0.0, wall_s: 0.0, peak_rss_bytes: 0 },
+            &Limits::default(),
+        )
     }
 
     #[test]
@@ -76,6 +80,6 @@ mod tests {
         assert_eq!(told_of(ran(1), "1\n", "Traceback:\n  File\nValueError: no\n\n"), "1\nValueError: no");
         assert_eq!(told_of(ran(3), "", ""), "exit code 3");
         let killed = told_of(Status::CpuLimit, "1\n", "");
-        assert!(killed.starts_with("1\nkilled: "), "{killed}");
+        assert_eq!(killed, "1\nkilled: CPU limit 5 s");
     }
 }

@@ -109,6 +109,11 @@ impl Sandbox {
         self.isolation
     }
 
+    /// The limits of [`Sandbox::run`].
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// Runs `code` as `python main.py` would, with the limits of the configuration. `seed` seeds `random` and `numpy.random`.
     /// Dropping the future kills the call.
     ///

@@ -18,14 +18,15 @@ pub fn run(args: &ModelArgs) -> anyhow::Result<ExitCode> {
             }
         }
         ModelCommand::Fetch { name } => {
-            let entry = find_model(name)?;
             let terminal = Terminal::new(false);
             let progress = SetupProgress::new(&terminal);
             let progress = |event| progress.event(event);
-            let path = match verify_model(&cache, entry, &progress)? {
-                Some(path) => path,
-                None => obtain_model(&cache, entry.name, &progress)?,
+            // A registered file that is here already is read again from end to end; a hub repository checks itself.
+            let verified = match find_model(name) {
+                Ok(entry) => verify_model(&cache, entry, &progress)?,
+                Err(_) => None,
             };
+            let path = verified.map_or_else(|| obtain_model(&cache, name, &progress), Ok)?;
             terminal.clear();
             println!("{}", path.display());
         }

@@ -8,7 +8,7 @@ use agent0_compute::Dtype;
 use agent0_engine::Engine;
 use agent0_evolve::config::{Config, DtypeChoice};
 use agent0_lm::{LocalEngine, LocalOptions, Tokenizer};
-use agent0_provision::{Cache, obtain_model, python_env};
+use agent0_provision::{Cache, find_model, obtain_model, python_env};
 use agent0_sandbox::{Limits, Sandbox, SandboxConfig};
 use anyhow::Context;
 
@@ -36,6 +36,9 @@ pub fn equip(config: &Config, terminal: &Terminal) -> anyhow::Result<Equipment> 
 
     terminal.status(&format!("loading {}", model.display()));
     let tokenizer = Arc::new(Tokenizer::open(&model)?);
+    if !tokenizer.has_chat_template() {
+        terminal.line("note: the model brings no chat template; ChatML is used");
+    }
     let engine = LocalEngine::open(&model, &options(config))?;
     let info = engine.info();
     terminal.line(&format!("model: {}, {}, context {} tokens", info.model, info.numerics, info.context));
@@ -65,6 +68,7 @@ fn options(config: &Config) -> LocalOptions {
         },
         kv_bytes: (config.engine.kv_mib > 0).then_some(config.engine.kv_mib << 20),
         micro_tokens: Some(config.training.micro_batch_tokens),
+        base: find_model(&config.model).ok().map(|entry| entry.base.to_owned()),
         ..LocalOptions::default()
     }
 }

@@ -24,6 +24,7 @@ fn entry(bytes: &[u8], hub: bool, parts: Option<usize>) -> ModelEntry {
         sha256: sha256.leak(),
         hub: hub.then_some(HubFile { repo: "someone/toy", file: "toy.gguf" }),
         wheels: parts.map(|parts| WheelParts { project: "toy-part", version: "1.0", parts }),
+        base: "toys/toy",
         about: "a toy",
     }
 }
