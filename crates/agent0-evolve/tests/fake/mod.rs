@@ -243,9 +243,9 @@ impl Engine for FakeEngine {
             let mut tokens = Vec::new();
             for datum in &data {
                 let logprobs: Vec<f32> = datum.ids.iter().enumerate().map(|(t, &id)| logprob(weight, id, t)).collect();
-                for t in 0..datum.ids.len() {
+                for (t, &logprob) in logprobs.iter().enumerate() {
                     let pull = f64::from(datum.advantages[t]) * (1.0 + f64::from(datum.clip_high) + f64::from(datum.old_logprobs[t]));
-                    let hold = f64::from(loss.kl_coef) * f64::from(datum.ref_logprobs[t] - logprobs[t]);
+                    let hold = f64::from(loss.kl_coef) * f64::from(datum.ref_logprobs[t] - logprob);
                     gradient += f64::from(datum.weights[t]) * (pull + hold) * (1.0 + f64::from(datum.ids[t]) / 300.0);
                 }
                 tokens.push(TokenStats { entropies: vec![1.0; logprobs.len()], logprobs });
