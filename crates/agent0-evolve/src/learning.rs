@@ -25,11 +25,22 @@ pub struct Recipe {
     pub budget: usize,
 }
 
+/// Whether a step changed weights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It did.
+    Trained,
+    /// It should have, and did not, for this reason.
+    Skipped(String),
+    /// It was not to.
+    NotTraining,
+}
+
 /// What came of learning.
 #[derive(Debug)]
 pub struct Learned {
-    /// Whether weights changed, or why they did not.
-    pub outcome: Result<(), String>,
+    /// Whether weights changed.
+    pub outcome: Outcome,
     /// Tokens that went through forward and backward.
     pub tokens: usize,
     /// Named numbers of the update.
@@ -39,12 +50,12 @@ pub struct Learned {
 impl Learned {
     /// Nothing was learned, for a reason.
     pub fn skipped(reason: impl Into<String>) -> Self {
-        Self { outcome: Err(reason.into()), tokens: 0, metrics: Vec::new() }
+        Self { outcome: Outcome::Skipped(reason.into()), tokens: 0, metrics: Vec::new() }
     }
 
     /// Nothing was to be learned.
     pub fn none() -> Self {
-        Self { outcome: Ok(()), tokens: 0, metrics: Vec::new() }
+        Self { outcome: Outcome::NotTraining, tokens: 0, metrics: Vec::new() }
     }
 }
 
@@ -176,7 +187,7 @@ impl Sums {
         ];
         metrics.extend(mean_prob_up_clipped.map(|p| ("mean_prob_up_clipped", p)));
         let metrics = metrics.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Learned { outcome: Ok(()), tokens: self.tokens, metrics }
+        Learned { outcome: Outcome::Trained, tokens: self.tokens, metrics }
     }
 }
 

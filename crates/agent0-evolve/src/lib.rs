@@ -28,7 +28,7 @@ pub mod tensorboard;
 
 pub use error::EvolveError;
 pub use folder::{RunFolder, default_name};
-pub use learning::{Learned, Recipe};
+pub use learning::{Learned, Outcome, Recipe};
 pub use observer::{Event, Observer, Unobserved};
 pub use place::{Phase, Place, Role, Slot};
 pub use run::{Agent, Findings, Machinery, Run};

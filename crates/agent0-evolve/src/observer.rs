@@ -14,8 +14,6 @@ pub enum Event<'a> {
         place: Place,
         /// Iterations of the run.
         iterations: usize,
-        /// Trajectories that whatever is left would sample at most, for estimates.
-        planned: usize,
     },
     /// A phase begins, or goes on.
     Phase {
@@ -34,6 +32,8 @@ pub enum Event<'a> {
         stored: usize,
         /// Trajectories in all.
         total: usize,
+        /// Trajectories that the rest of the run is expected to sample after these.
+        later: usize,
     },
     /// A trajectory was finished and stored.
     Trajectory {

@@ -26,16 +26,15 @@ short solution
 
 /// System turn of the executor.
 pub const EXECUTOR_SYSTEM: &str = "\
-You solve problems step by step. You can run Python: write a ```python code block that prints what you need. It is run \
-for you and the printed text comes back in an ```output block. Never write an ```output block yourself. numpy and sympy are \
-installed. When you know the answer, give it once, in \\boxed{}.";
+You solve problems with brief reasoning and Python. A ```python block that you write is run for you, and what it prints \
+comes back in an ```output block. Never write an ```output block yourself. numpy and sympy are installed.";
 
 /// User turn of the executor.
 pub const EXECUTOR_USER: &str = "\
 {question}
 
-Reason step by step. Use a ```python block with print() whenever a computation helps, read its ```output, then end with the \
-final answer in \\boxed{}.";
+Think in one or two sentences. Then compute with a short ```python block that prints the result. When you have seen its \
+```output, end with the final answer in \\boxed{}.";
 
 /// Whether a question asks for a proof, which no vote can label.
 pub fn asks_for_proof(question: &str) -> bool {

@@ -13,10 +13,9 @@ use crate::checkpoint::Checkpoints;
 use crate::config::Config;
 use crate::error::EvolveError;
 use crate::folder::RunFolder;
-use crate::learning::Learned;
+use crate::learning::{Learned, Outcome};
 use crate::observer::{Event, Observer};
-use crate::place::Slot;
-use crate::place::{Phase, Place};
+use crate::place::{Phase, Place, Role, Slot};
 use crate::store::{Cursor, StepRecord, Store, TaskRecord};
 use crate::tensorboard::EventWriter;
 
@@ -101,15 +100,15 @@ impl<'a> Run<'a> {
         check_model(&store, &machinery.engine.info().model)?;
         let checkpoints = Checkpoints::open(&path, config.keep_checkpoints)?;
         let cursor = store.cursor()?;
-        let mut agents = Vec::new();
-        for (phase, checkpoint) in [(Phase::Curriculum, &cursor.curriculum), (Phase::Executor, &cursor.executor)] {
+        let bring = async |phase, checkpoint: &Option<String>| {
             let adapter = match checkpoint {
                 Some(name) => checkpoints.load(machinery.engine, name).await?,
                 None => machinery.engine.create_adapter(lora(&config, phase)).await?,
             };
-            agents.push(Agent { adapter, checkpoint: checkpoint.clone() });
-        }
-        let [curriculum, executor] = <[Agent; 2]>::try_from(agents).unwrap_or_else(|_| unreachable!("two agents were pushed"));
+            Ok::<_, EvolveError>(Agent { adapter, checkpoint: checkpoint.clone() })
+        };
+        let curriculum = bring(Phase::Curriculum, &cursor.curriculum).await?;
+        let executor = bring(Phase::Executor, &cursor.executor).await?;
         let curves = curves(&path, &store, &config)?;
         let run = Run {
             config,
@@ -124,8 +123,7 @@ impl<'a> Run<'a> {
             curves,
             step_began: Instant::now(),
         };
-        let place = run.cursor.place;
-        run.tell(&Event::Started { place, iterations: run.config.iterations, planned: planned(&run.config, place) });
+        run.tell(&Event::Started { place: run.cursor.place, iterations: run.config.iterations });
         Ok(run)
     }
 
@@ -175,7 +173,7 @@ impl<'a> Run<'a> {
     /// Stores a finished step. When the agent in training learned something, its checkpoint is written first.
     pub async fn finish(&mut self, place: Place, learned: Learned, findings: Findings) -> Result<()> {
         let mut next = Cursor { place: place.next_step(), ..self.cursor.clone() };
-        if learned.outcome.is_ok() && place.phase != Phase::Frontier {
+        if learned.outcome == Outcome::Trained {
             let adapter = self.agent(place.phase).adapter;
             let name = self.checkpoints.save(self.machinery.engine, adapter, place).await?;
             match place.phase {
@@ -189,7 +187,10 @@ impl<'a> Run<'a> {
         metrics.extend(rates(pace));
         let record = StepRecord {
             place,
-            skipped: learned.outcome.err(),
+            skipped: match learned.outcome {
+                Outcome::Skipped(reason) => Some(reason),
+                Outcome::Trained | Outcome::NotTraining => None,
+            },
             tokens_trained: learned.tokens,
             seconds: self.step_began.elapsed().as_secs_f64(),
             metrics,
@@ -221,6 +222,16 @@ impl<'a> Run<'a> {
         }
         self.tell(&Event::PhaseDone { iteration, phase, note });
         Ok(())
+    }
+
+    /// Trajectories that are expected after those of `role` in `place`, for estimates.
+    pub(crate) fn expected_after(&self, place: Place, role: Role) -> usize {
+        let answers = match (role, place.phase) {
+            (Role::Executor, _) | (_, Phase::Executor) => 0,
+            (Role::Proposer, Phase::Curriculum) => self.config.curriculum.tasks_per_step * self.config.curriculum.samples,
+            (Role::Proposer, Phase::Frontier) => self.config.frontier.pool * self.config.frontier.samples,
+        };
+        answers + expected(&self.config, place.next_step())
     }
 
     /// The adapter that the present phase trains.
@@ -321,8 +332,8 @@ fn phase_steps(config: &Config, phase: Phase) -> usize {
     }
 }
 
-/// Trajectories that everything from `place` on is expected to sample.
-fn planned(config: &Config, place: Place) -> usize {
+/// Trajectories that everything from `place` on is expected to sample, if all texts are tasks and one round makes a frontier.
+fn expected(config: &Config, place: Place) -> usize {
     let of_step = |phase| match phase {
         Phase::Curriculum => config.curriculum.tasks_per_step * (1 + config.curriculum.samples),
         Phase::Frontier => config.frontier.pool * (1 + config.frontier.samples),

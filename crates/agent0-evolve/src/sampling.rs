@@ -126,7 +126,7 @@ impl Run<'_> {
     {
         let mut done = self.store.trajectories(place, role)?;
         done.retain(|slot, _| slots.contains(slot));
-        self.tell(&Event::Sampling { place, role, stored: done.len(), total: slots.len() });
+        self.tell(&Event::Sampling { place, role, stored: done.len(), total: slots.len(), later: self.expected_after(place, role) });
         let began = Instant::now();
         let missing: Vec<Slot> = slots.iter().copied().filter(|slot| !done.contains_key(slot)).collect();
         let sample = &sample;

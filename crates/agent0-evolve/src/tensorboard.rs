@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(crc32c(&[]), 0);
     }
 
-    /// The bytes that `tensorboard`'s own reader was seen to accept (tests/fixtures/make_tensorboard.py).
+    /// The bytes that the reader of the `tensorboard` package accepts.
     #[test]
     fn a_file_reads_as_records_with_valid_checksums() {
         let folder = tempfile::tempdir().unwrap();

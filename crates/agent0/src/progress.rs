@@ -19,8 +19,7 @@ struct State {
     began: Instant,
     iterations: usize,
     steps: usize,
-    /// Trajectories that were expected when this process began, and those done or found since.
-    planned: usize,
+    /// Trajectories that this process sampled.
     done: usize,
     part: Part,
 }
@@ -30,6 +29,8 @@ struct Part {
     began: Instant,
     role: Role,
     total: usize,
+    /// Expected after this part.
+    later: usize,
     stored: usize,
     done: usize,
     tokens: usize,
@@ -40,9 +41,8 @@ struct Part {
 impl<'a> Progress<'a> {
     /// Draws on `terminal`, all numbers of each step when `verbose`.
     pub fn new(terminal: &'a Terminal, verbose: bool) -> Self {
-        let part =
-            Part { began: Instant::now(), role: Role::Proposer, total: 0, stored: 0, done: 0, tokens: 0, tool_calls: 0, answered: 0 };
-        let state = State { began: Instant::now(), iterations: 0, steps: 0, planned: 0, done: 0, part };
+        let part = Part::new(Role::Proposer, 0, 0, 0);
+        let state = State { began: Instant::now(), iterations: 0, steps: 0, done: 0, part };
         Self { terminal, verbose, state: Mutex::new(state) }
     }
 
@@ -71,8 +71,8 @@ impl Observer for Progress<'_> {
     fn event(&self, event: &Event) {
         let mut state = self.state();
         match event {
-            Event::Started { place, iterations, planned } => {
-                (state.iterations, state.planned) = (*iterations, *planned);
+            Event::Started { place, iterations } => {
+                state.iterations = *iterations;
                 if *place != Place::START {
                     self.terminal.line(&format!("going on at {place}"));
                 }
@@ -86,10 +86,8 @@ impl Observer for Progress<'_> {
                 };
                 self.terminal.line(&format!("iteration {} of {}, {} phase: {purpose}", place.iteration, state.iterations, place.phase));
             }
-            Event::Sampling { place, role, stored, total } => {
-                state.done += stored;
-                let began = Instant::now();
-                state.part = Part { began, role: *role, total: *total, stored: *stored, done: 0, tokens: 0, tool_calls: 0, answered: 0 };
+            Event::Sampling { place, role, stored, total, later } => {
+                state.part = Part::new(*role, *stored, *total, *later);
                 self.terminal.status(&state.sampling(*place));
             }
             Event::Trajectory { place, trajectory, .. } => {
@@ -140,11 +138,18 @@ impl State {
     /// From the pace so far; nothing while there is too little to go by.
     fn time_left(&self) -> String {
         const ENOUGH: usize = 8;
-        if self.done < ENOUGH || self.planned <= self.done {
+        let left = self.part.later + self.part.total - self.part.stored - self.part.done;
+        if self.done < ENOUGH || left == 0 {
             return String::new();
         }
         let pace = self.began.elapsed().as_secs_f64() / self.done as f64;
-        format!("  about {} left", duration(pace * (self.planned - self.done) as f64))
+        format!("  about {} left", duration(pace * left as f64))
+    }
+}
+
+impl Part {
+    fn new(role: Role, stored: usize, total: usize, later: usize) -> Self {
+        Self { began: Instant::now(), role, total, later, stored, done: 0, tokens: 0, tool_calls: 0, answered: 0 }
     }
 }
 

@@ -1,0 +1,76 @@
+//! The command as a user meets it: what it says and how it exits when something is wrong. No model is loaded here.
+
+use std::process::{Command, Output};
+
+fn agent0(folder: &std::path::Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_agent0")).args(args).current_dir(folder).env("AGENT0_CACHE", folder.join("cache")).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_typo_in_a_setting_is_bad_usage_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = agent0(folder.path(), &["evolve", "--set", "executor.stpes=3"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("did you mean `executor.steps`?"), "{}", stderr(&output));
+    std::fs::write(folder.path().join("mine.toml"), "[frontier]\npol = 3\n").unwrap();
+    let output = agent0(folder.path(), &["evolve", "--config", "mine.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("mine.toml; did you mean `frontier.pool`?"), "{}", stderr(&output));
+    let output = agent0(folder.path(), &["evolve", "--config", "missing.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("missing.toml"), "{}", stderr(&output));
+    assert!(!folder.path().join("runs").exists());
+}
+
+#[test]
+fn unknown_options_and_commands_are_bad_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    for args in [&["evolve", "--presets", "smoke"][..], &["involve"], &[]] {
+        assert_eq!(agent0(folder.path(), args).status.code(), Some(2), "{args:?}");
+    }
+    let output = agent0(folder.path(), &["evolve", "--preset", "smoek"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("choose one of smoke, laptop"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_model_that_is_not_there_is_named_with_the_known_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    for (model, named) in [("no/such.gguf", "no/such.gguf"), ("qwen2.5-coder-0.5-instruct", "qwen2.5-coder-0.5b-instruct")] {
+        let output = agent0(folder.path(), &["evolve", "--name", named.rsplit('/').next().unwrap(), "--set", &format!("model={model}")]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains(named), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_run_in_use_is_told_apart_from_a_folder_that_is_no_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let request = agent0_evolve::Request::default();
+    let held = agent0_evolve::RunFolder::open(&folder.path().join("runs"), Some("busy"), &request).unwrap();
+    let output = agent0(folder.path(), &["evolve", "--name", "busy"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("in use by another process"), "{}", stderr(&output));
+    let output = agent0(folder.path(), &["report", "busy", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "looking is allowed: {}", stderr(&output));
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((summary["run"].as_str(), summary["status"].as_str()), (Some("busy"), Some("unfinished")));
+    drop(held);
+    let output = agent0(folder.path(), &["report", "nowhere"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("not a run"), "{}", stderr(&output));
+}
+
+#[test]
+fn the_doctor_speaks_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = agent0(folder.path(), &["doctor", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.success(), report["ready"].as_bool().unwrap());
+    let names: Vec<&str> = report["findings"].as_array().unwrap().iter().map(|finding| finding["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["processor", "memory", "sandbox", "python", "models", "disk"]);
+}
