@@ -1,4 +1,4 @@
-//! The program as people run it: a whole tiny co-evolution of the default model, killed and resumed, and bad usage.
+//! The program on a real model: a whole tiny co-evolution of the default one, killed and resumed, and models it cannot use.
 //! The model and the Python environment are obtained by the program itself, as on a first run.
 
 use std::collections::BTreeMap;
@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// Every phase does something with these settings, and a run takes about a minute.
-const TINY: [&str; 13] = [
-    "rollout.max_tokens=96",
+const TINY: [&str; 14] = [
+    "rollout.max_tokens=160",
     "rollout.tool_output_tokens=48",
     "curriculum.steps=1",
-    "curriculum.tasks_per_step=4",
+    "curriculum.tasks_per_step=6",
+    "curriculum.reward.formula=code",
     "curriculum.samples=2",
     "curriculum.max_tokens=128",
     "frontier.pool=3",
@@ -114,20 +115,9 @@ fn a_run_killed_at_any_moment_ends_with_the_same_weights() {
 }
 
 #[test]
-fn bad_usage_is_named_and_loses_nothing() {
+fn a_damaged_model_and_a_missing_run_are_named() {
     let runs = tempfile::tempdir().unwrap();
     let with = |arguments: &[&str]| agent0(arguments).arg("--runs").arg(runs.path()).output().unwrap();
-
-    let typo = with(&["evolve", "--set", "curiculum.steps=2"]);
-    assert_eq!(typo.status.code(), Some(2));
-    assert!(stderr(&typo).contains("curriculum"), "{}", stderr(&typo));
-    let preset = with(&["evolve", "--preset", "lapttop"]);
-    assert_eq!(preset.status.code(), Some(2));
-    assert!(stderr(&preset).contains("laptop"), "{}", stderr(&preset));
-
-    let missing = with(&["evolve", "--set", "model=/no/such/model.gguf"]);
-    assert_eq!(missing.status.code(), Some(1));
-    assert!(stderr(&missing).contains("/no/such/model.gguf"), "{}", stderr(&missing));
 
     let broken = runs.path().join("broken.gguf");
     std::fs::write(&broken, b"GGUF but not really").unwrap();
