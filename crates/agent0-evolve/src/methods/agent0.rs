@@ -1,8 +1,7 @@
 //! Agent0 (algorithm.md): two agents grown from one base model. pi_theta invents tasks, pi_phi solves them with a Python
 //! tool, and each trains the other. The whole method, top to bottom; the symbols are those of algorithm.md.
 //!
-//! How a step is recorded stands in [`curriculum`], [`frontier`] and [`executor`]; how it is resumed, in
-//! [`Run`](crate::run::Run).
+//! What a step records stands beside it in `curriculum`, `frontier` and `executor`; how it is resumed, in [`Run`].
 
 mod curriculum;
 mod executor;
@@ -15,7 +14,7 @@ use crate::error::EvolveError;
 use crate::learning::{Learned, Recipe};
 use crate::place::Phase;
 use crate::reward::rewards;
-use crate::run::Run;
+use crate::run::{Findings, Run};
 
 type Result<T> = std::result::Result<T, EvolveError>;
 
@@ -95,7 +94,9 @@ async fn executor_phase(run: &mut Run<'_>, t: usize) -> Result<()> {
     let frontier = run.frontier(t)?;
     if frontier.is_empty() {
         let reason = format!("no task of iteration {t} is in the frontier: the executor stays as it is");
-        run.finish(run.place(), Learned::skipped(&reason), executor::nothing()).await?;
+        for step in run.steps_left(1) {
+            run.finish(step, Learned::skipped(&reason), Findings::default()).await?;
+        }
         return run.end_phase(reason).await;
     }
     let recipe = Recipe {

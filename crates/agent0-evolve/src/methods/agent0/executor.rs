@@ -82,11 +82,6 @@ pub fn findings(tasks: &[FrontierTask], groups: &[Vec<Trajectory>], rewards: &[V
     }
 }
 
-/// What is recorded when there are no tasks.
-pub fn nothing() -> Findings {
-    Findings::default()
-}
-
 impl Run<'_> {
     /// The kept tasks of an iteration.
     pub(super) fn frontier(&self, t: usize) -> Result<Vec<FrontierTask>, EvolveError> {
