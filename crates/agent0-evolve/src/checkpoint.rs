@@ -68,7 +68,8 @@ impl Checkpoints {
         Ok(engine.load(&path).await?)
     }
 
-    /// Deletes what is neither among `needed` nor among the newest of its agent.
+    /// Deletes what is neither among `needed`, nor among the newest of its agent, nor the last of an iteration (those are
+    /// what iterations are compared by).
     pub fn prune(&self, needed: &[&str]) -> Result<(), CheckpointError> {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.folder).map_err(at(&self.folder))? {
@@ -77,9 +78,12 @@ impl Checkpoints {
         names.sort(); // iterations and steps have leading zeros: the newest of an agent is the last
         for agent in [Phase::Curriculum, Phase::Executor] {
             let own: Vec<&String> = names.iter().filter(|name| name.starts_with(&format!("{agent}-"))).collect();
+            let iteration = |name: &str| name.rsplit_once('-').map(|(iteration, _)| iteration.to_owned());
             let old = own.len().saturating_sub(self.keep);
-            for name in own[..old].iter().filter(|name| !needed.contains(&name.as_str())) {
-                remove(&self.folder.join(name))?;
+            for (name, next) in own.iter().zip(own.iter().skip(1)).take(old) {
+                if iteration(name) == iteration(next) && !needed.contains(&name.as_str()) {
+                    remove(&self.folder.join(name))?;
+                }
             }
         }
         for name in names.iter().filter(|name| name.starts_with(UNFINISHED)) {
@@ -120,15 +124,15 @@ mod tests {
     fn pruning_keeps_the_newest_and_what_is_needed() {
         let run = tempfile::tempdir().unwrap();
         let checkpoints = Checkpoints::open(run.path(), 2).unwrap();
-        for name in
-            ["curriculum-01-0001", "curriculum-01-0002", "curriculum-02-0001", "executor-01-0009", "executor-01-0010", "executor-01-0011"]
-        {
+        let curriculum = ["curriculum-01-0001", "curriculum-01-0002", "curriculum-02-0001", "curriculum-02-0002", "curriculum-03-0001"];
+        let executor = ["executor-01-0008", "executor-01-0009", "executor-01-0010", "executor-01-0011"];
+        for name in curriculum.iter().chain(&executor) {
             fs::create_dir(checkpoints.folder.join(name)).unwrap();
         }
         fs::create_dir(checkpoints.folder.join(".unfinished-executor-01-0012")).unwrap();
         checkpoints.prune(&["executor-01-0009"]).unwrap();
         let mut left: Vec<_> = fs::read_dir(&checkpoints.folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         left.sort();
-        assert_eq!(left, ["curriculum-01-0002", "curriculum-02-0001", "executor-01-0009", "executor-01-0010", "executor-01-0011"]);
+        assert_eq!(left, [&curriculum[1..2], &curriculum[3..], &executor[1..]].concat());
     }
 }

@@ -19,7 +19,7 @@ pub struct Config {
     pub seed: u64,
     /// Iterations T of curriculum phase, frontier and executor phase.
     pub iterations: usize,
-    /// Newest checkpoints to keep per agent, besides the ones the run still needs.
+    /// Newest checkpoints to keep per agent, besides the last of each iteration and those the run still needs.
     pub keep_checkpoints: usize,
     /// How the embedded engine computes.
     pub engine: EngineConfig,
