@@ -1,4 +1,8 @@
 //! The embedded engine: model files, tokenizer, transformer, LoRA, sampler, optimizer.
+//!
+//! [`open`] reads a model's files into a [`Checkpoint`]; [`Tokenizer`] turns text into ids; [`LocalEngine`] samples from the
+//! model and trains LoRA adapters on it. One forward pass (`forward.rs`) serves sampling and training alike; its gradient
+//! (`train.rs`) is written by hand. Knows token ids and loss coefficients, and nothing of tasks, rewards or methods.
 
 mod blocks;
 mod chat;
