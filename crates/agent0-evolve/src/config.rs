@@ -61,7 +61,7 @@ pub struct EngineConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DtypeChoice {
-    /// bf16 where the machine computes it fast, else f32.
+    /// The engine chooses: bf16, which no instruction set computes slower than f32 and which takes half the memory.
     Auto,
     /// 32-bit floats.
     F32,
