@@ -69,13 +69,8 @@ impl Sequence {
         self.tokens.get(first..first + KV_BLOCK)
     }
 
-    /// Version of the weights; 0 for the bare base.
-    fn version(&self) -> u64 {
-        self.weights.as_ref().map_or(0, |w| w.version)
-    }
-
     fn root(&self) -> Parent {
-        Parent::Weights(self.version())
+        Parent::Weights(version(&self.weights))
     }
 
     /// Whether the newest token ends the continuation, and why.
@@ -265,7 +260,7 @@ impl Scheduler {
             spans.push((index, self.running[index].computed..end));
             index += 1;
         }
-        spans.sort_by_key(|&(index, _)| (self.running[index].version(), index));
+        spans.sort_by_key(|&(index, _)| (version(&self.running[index].weights), index));
         spans
     }
 
@@ -377,15 +372,19 @@ impl Scheduler {
     }
 }
 
+/// Version of a sequence's weights; 0 for the bare base.
+fn version(weights: &Option<Arc<LoraWeights>>) -> u64 {
+    weights.as_ref().map_or(0, |w| w.version)
+}
+
 /// Consecutive rows under the same weights.
 fn adapter_ranges(running: &[Sequence], spans: &[(usize, Range<usize>)]) -> Vec<(Range<usize>, Option<Arc<LoraWeights>>)> {
     let mut ranges: Vec<(Range<usize>, Option<Arc<LoraWeights>>)> = Vec::new();
     let mut row = 0;
     for (index, span) in spans {
         let sequence = &running[*index];
-        let version = |w: &Option<Arc<LoraWeights>>| w.as_ref().map_or(0, |w| w.version);
         match ranges.last_mut() {
-            Some((range, weights)) if version(weights) == sequence.version() => range.end += span.len(),
+            Some((range, weights)) if version(weights) == version(&sequence.weights) => range.end += span.len(),
             _ => ranges.push((row..row + span.len(), sequence.weights.clone())),
         }
         row += span.len();

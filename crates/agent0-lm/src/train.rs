@@ -75,7 +75,8 @@ impl Trainer {
         let mut result: Vec<Vec<f32>> = sequences.iter().map(|s| vec![0.0; s.len()]).collect();
         for range in micro_batches(sequences.iter().map(Vec::len), micro_tokens) {
             let micro: Vec<&[TokenId]> = sequences[range.clone()].iter().map(Vec::as_slice).collect();
-            self.forward(cx, model, weights.clone(), &micro, false);
+            let tables = contiguous_tables(&micro);
+            self.forward(cx, model, &whole_sequences(&micro, &tables, weights.clone()), false);
             let (wanted, ids) = targets(&micro, |_, _| true);
             self.pick(cx, model, &wanted);
             self.head.score(cx, model, &self.hidden, &ids, |i, term| {
@@ -108,7 +109,9 @@ impl Trainer {
             if wanted.is_empty() {
                 continue;
             }
-            let batch_rows = self.forward(cx, model, Some(weights.clone()), &micro, true);
+            let tables = contiguous_tables(&micro);
+            let batch = whole_sequences(&micro, &tables, Some(weights.clone()));
+            self.forward(cx, model, &batch, true);
             self.pick(cx, model, &wanted);
             let hidden = model.config.hidden;
             // Gradient of the picked, normalised rows; the attention-input buffer is free at this point.
@@ -123,8 +126,13 @@ impl Trainer {
                 total += f64::from(value);
                 slope
             });
-            self.scatter(cx, model, &wanted, batch_rows);
-            self.layers_backward(cx, model, weights, &operands, gradient, &micro);
+            self.scatter(cx, model, &wanted, batch.rows.len());
+            let starts = starts(&micro);
+            let mut pass = BackwardPass { cx, model, weights, operands: &operands, gradient, batch: &batch, starts: &starts };
+            for index in (0..model.config.layers).rev() {
+                pass.feed_forward_half(index, &self.saved[index], &mut self.activations, &mut self.gradients);
+                pass.attention_half(index, &self.saved[index], &mut self.activations, &mut self.gradients);
+            }
         }
         if !total.is_finite() {
             return Err(EngineError::NonFinite("the policy loss".into()));
@@ -132,15 +140,12 @@ impl Trainer {
         Ok(ForwardBackward { loss: total, tokens })
     }
 
-    /// Runs the sequences (all but each one's last token, which predicts nothing) through all layers, leaving the
-    /// stream in `activations.x`. Returns the number of rows.
-    fn forward(&mut self, cx: &Compute, model: &Model, weights: Option<Arc<LoraWeights>>, sequences: &[&[TokenId]], save: bool) -> usize {
-        let tables = contiguous_tables(sequences);
-        let batch = whole_sequences(sequences, &tables, weights);
+    /// Runs the batch through all layers, leaving the stream in `activations.x`; saves what the backward pass needs.
+    fn forward(&mut self, cx: &Compute, model: &Model, batch: &Batch, save: bool) {
         let rows = batch.rows.len();
-        let blocks = tables.last().map_or(0, |t| t.last().map_or(0, |&b| b as usize + 1));
+        let blocks = batch.tables.last().and_then(|t| t.last()).map_or(0, |&b| b as usize + 1);
         self.kv.resize(self.kv.len().max(blocks * kv_shape(model).block_len()), 0.0);
-        self.activations.begin(model, &batch);
+        self.activations.begin(model, batch);
         self.saved.resize(model.config.layers, SavedLayer::default());
         for index in 0..model.config.layers {
             if save {
@@ -148,22 +153,22 @@ impl Trainer {
                 saved.x.clone_from(&self.activations.x);
                 saved.lse.resize(rows * model.config.heads, 0.0);
                 let layer = &model.layers[index];
-                self.activations.attention_half(cx, model, layer, index, &batch, &mut self.kv, Some(&mut saved.lse));
+                self.activations.attention_half(cx, model, layer, index, batch, &mut self.kv, Some(&mut saved.lse));
                 saved.attended.clone_from(&self.activations.attended);
                 saved.middle.clone_from(&self.activations.x);
-                self.activations.feed_forward_half(cx, model, layer, index, &batch);
+                self.activations.feed_forward_half(cx, model, layer, index, batch);
             } else {
-                self.activations.layer(cx, model, index, &batch, &mut self.kv);
+                self.activations.layer(cx, model, index, batch, &mut self.kv);
             }
         }
-        rows
     }
 
     /// The stream `[tokens, hidden]` after the last layer, of all but each sequence's last token.
     #[cfg(test)]
     pub(crate) fn stream(&mut self, cx: &Compute, model: &Model, sequences: &[Vec<TokenId>]) -> Vec<f32> {
         let sequences: Vec<&[TokenId]> = sequences.iter().map(Vec::as_slice).collect();
-        self.forward(cx, model, None, &sequences, false);
+        let tables = contiguous_tables(&sequences);
+        self.forward(cx, model, &whole_sequences(&sequences, &tables, None), false);
         self.activations.x.clone()
     }
 
@@ -188,29 +193,6 @@ impl Trainer {
         g.x.resize(rows * width, 0.0);
         for (target, row) in wanted.iter().zip(self.hidden.chunks_exact(width)) {
             g.x[target.row * width..][..width].copy_from_slice(row);
-        }
-    }
-
-    /// All layers from the top down, `gradients.x` to `gradients.x`.
-    fn layers_backward(
-        &mut self,
-        cx: &Compute,
-        model: &Model,
-        weights: &Arc<LoraWeights>,
-        operands: &LoraBackward,
-        gradient: &mut LoraGradient,
-        sequences: &[&[TokenId]],
-    ) {
-        let tables = contiguous_tables(sequences);
-        let batch = whole_sequences(sequences, &tables, Some(weights.clone()));
-        let mut starts = vec![0];
-        for sequence in sequences {
-            starts.push(starts[starts.len() - 1] + sequence.len() - 1);
-        }
-        let mut pass = BackwardPass { cx, model, weights, operands, gradient, batch: &batch, starts: &starts };
-        for index in (0..model.config.layers).rev() {
-            pass.feed_forward_half(index, &self.saved[index], &mut self.activations, &mut self.gradients);
-            pass.attention_half(index, &self.saved[index], &mut self.activations, &mut self.gradients);
         }
     }
 }
@@ -352,6 +334,15 @@ fn whole_sequences<'a>(sequences: &[&[TokenId]], tables: &'a [Vec<u32>], weights
         .collect();
     let all = 0..rows.len();
     Batch { rows, tables: tables.iter().map(Vec::as_slice).collect(), adapters: vec![(all, weights)] }
+}
+
+/// First row of each sequence in such a batch, and the number of rows.
+fn starts(sequences: &[&[TokenId]]) -> Vec<usize> {
+    let mut starts = vec![0];
+    for sequence in sequences {
+        starts.push(starts[starts.len() - 1] + sequence.len() - 1);
+    }
+    starts
 }
 
 /// The predictions that `wanted(sequence, position)` asks for, and the ids predicted.
