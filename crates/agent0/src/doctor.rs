@@ -4,11 +4,10 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use agent0_compute::Isa;
-use agent0_provision::{Cache, human_bytes, models};
+use agent0_provision::{Cache, cached_model, human_bytes, models};
 use serde_json::{Value, json};
 
 use crate::cli::DoctorArgs;
-use crate::model::is_cached;
 
 /// One thing looked at.
 struct Finding {
@@ -115,7 +114,8 @@ fn model_cache() -> Finding {
     match Cache::open() {
         Err(error) => Finding { name: "models", ok: false, detail: error.to_string(), remedy: None },
         Ok(cache) => {
-            let here: Vec<&str> = models().iter().filter(|model| is_cached(&cache, model.file)).map(|model| model.name).collect();
+            let here: Vec<&str> =
+                models().iter().filter(|model| matches!(cached_model(&cache, model), Ok(Some(_)))).map(|model| model.name).collect();
             let default = models().first().map_or("", |model| model.name);
             let detail = format!("{} in {}", if here.is_empty() { "none".into() } else { here.join(", ") }, cache.root().display());
             let remedy =

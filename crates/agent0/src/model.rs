@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use agent0_provision::{Cache, find_model, human_bytes, models, obtain_model, verify_model};
+use agent0_provision::{Cache, cached_model, find_model, human_bytes, models, obtain_model, verify_model};
 
 use crate::cli::{ModelArgs, ModelCommand};
 use crate::terminal::{SetupProgress, Terminal};
@@ -13,7 +13,7 @@ pub fn run(args: &ModelArgs) -> anyhow::Result<ExitCode> {
     match &args.command {
         ModelCommand::List => {
             for model in models() {
-                let place = if is_cached(&cache, model.file) { "in the cache" } else { "not fetched" };
+                let place = if cached_model(&cache, model)?.is_some() { "in the cache" } else { "not fetched" };
                 println!("{:30} {:>8}  {:13} {}", model.name, human_bytes(model.bytes), place, model.about);
             }
         }
@@ -32,9 +32,4 @@ pub fn run(args: &ModelArgs) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Whether a model's file is in the cache, verified or not.
-pub fn is_cached(cache: &Cache, file: &str) -> bool {
-    cache.root().join("models").join(file).is_file()
 }
