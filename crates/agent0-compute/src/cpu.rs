@@ -11,7 +11,7 @@ pub enum Isa {
     Avx2,
     /// AVX-512 F, BW, VL and DQ.
     Avx512,
-    /// AVX-512 with the bf16 dot product.
+    /// AVX-512 with the dot products of bf16 and of bytes (VNNI), which come together.
     Avx512Bf16,
 }
 
@@ -27,7 +27,7 @@ impl Isa {
             if !(has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("avx512dq")) {
                 return Isa::Avx2;
             }
-            if has!("avx512bf16") { Isa::Avx512Bf16 } else { Isa::Avx512 }
+            if has!("avx512bf16") && has!("avx512vnni") { Isa::Avx512Bf16 } else { Isa::Avx512 }
         }
         #[cfg(not(target_arch = "x86_64"))]
         Isa::Portable

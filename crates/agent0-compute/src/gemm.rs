@@ -8,6 +8,7 @@
 //! unchanged, so the cut does not show in the result: it may depend on `m`, and so may everything else here.
 #![allow(unsafe_code)]
 
+mod bytes;
 mod kernels;
 mod operand;
 mod packed;
@@ -18,7 +19,7 @@ pub use packed::{Dtype, PackedMatrix};
 pub(crate) use tile::{MAX_ROWS, Tile};
 
 use crate::pool::Compute;
-use operand::Operand;
+use operand::{Operand, operand_words};
 use packed::PANEL;
 use std::ops::Range;
 
@@ -31,19 +32,19 @@ pub enum Write {
     Add,
 }
 
-/// Steps along `k` that are taken together: a panel's weights (96 KiB) stay in the second-level cache.
-const BLOCK_STEPS: usize = 512;
-/// Rows that a task handles together: with these steps, its part of `x` (256 KiB) stays there too.
+/// Rows of words of a panel that are taken together: these weights (96 KiB) stay in the second-level cache.
+const BLOCK_ROWS: usize = 512;
+/// Rows of `x` that a task handles together: with these steps, its part of `x` (256 KiB) stays there too.
 const CHUNK_ROWS: usize = 128;
 /// Panels that a task goes through with that part of `x`; more where `k` is short, up to so many words.
 const GROUP_PANELS: usize = 4;
 const GROUP_WORDS: usize = 1 << 16;
-/// Up to so many steps a product is bound by its outputs, and goes through them row by row.
-const SHORT_STEPS: usize = 64;
+/// Up to so many rows of words a product is bound by its outputs, and goes through them row by row.
+const SHORT_ROWS: usize = 64;
 /// Tasks per thread, where the shape allows: enough that a late thread does not hold the others up.
 const TASKS_PER_THREAD: usize = 8;
 /// How far ahead of their use weights are asked for: far enough to cover the latency of memory at one row.
-const PREFETCH_STEPS: usize = 32;
+const PREFETCH_ROWS: usize = 32;
 /// Words of packed `x` held at once; longer inputs go through in several passes.
 const OPERAND_WORDS: usize = 8 << 20;
 /// Multiply-adds below which waking other threads costs more than it saves.
@@ -51,7 +52,8 @@ const INLINE_WORK: usize = 1 << 17;
 
 /// `y[m, n] (=|+=) x[m, k] * w^T` for `w` of shape `[n, k]`; rows of `x` and `y` are `ldx` and `ldy` apart.
 ///
-/// With bf16 weights `x` is rounded to bf16 too (nearest even); products accumulate in `f32`. Every output is reduced
+/// With bf16 weights `x` is rounded to bf16 too (nearest even), with 8-bit weights to bytes with a scale for every 32
+/// numbers of a row; products accumulate in `f32` (within a group of bytes exactly). Every output is reduced
 /// in one fixed order over `k` that depends on nothing else: not on `m`, the row's place, the thread count or the
 /// tiling. So a row gives the same bits in any batch.
 ///
@@ -65,7 +67,7 @@ pub fn gemm(cx: &Compute, m: usize, x: &[f32], ldx: usize, w: &PackedMatrix, y: 
     }
     assert!(ldx >= k && x.len() >= (m - 1) * ldx + k, "x is too short for [{m}, {k}] with row stride {ldx}");
     assert!(ldy >= n && y.len() >= (m - 1) * ldy + n, "y is too short for [{m}, {n}] with row stride {ldy}");
-    let pass = (OPERAND_WORDS / w.steps().max(1)).next_multiple_of(CHUNK_ROWS);
+    let pass = (OPERAND_WORDS / (w.steps() * operand_words(w.dtype())).max(1)).next_multiple_of(CHUNK_ROWS);
     for first in (0..m).step_by(pass) {
         let rows = pass.min(m - first);
         let x = Operand::new(cx, rows, &x[first * ldx..], ldx, w);
@@ -97,7 +99,7 @@ impl Product<'_> {
     fn run(&self) {
         let (blocks, panels) = (self.rows.div_ceil(MAX_ROWS), self.w.panels());
         let chunks = self.rows.div_ceil(CHUNK_ROWS);
-        let most = (GROUP_WORDS / (self.w.steps().max(1) * PANEL)).max(GROUP_PANELS);
+        let most = (GROUP_WORDS / (self.w.rows().max(1) * PANEL)).max(GROUP_PANELS);
         let group = (panels * chunks / (self.cx.threads() * TASKS_PER_THREAD)).clamp(1, most);
         let groups = panels.div_ceil(group);
         let chunk_blocks = CHUNK_ROWS / MAX_ROWS;
@@ -116,9 +118,9 @@ impl Product<'_> {
 
     /// All outputs of some blocks of rows and some panels.
     fn task(&self, blocks: Range<usize>, panels: Range<usize>) {
-        let steps = self.w.steps();
+        let (steps, words) = (self.w.steps(), self.w.dtype().weight_words());
         // A single block of rows reads the weights once: no use in keeping them in cache.
-        let block_steps = if blocks.len() == 1 { steps } else { BLOCK_STEPS };
+        let block_steps = if blocks.len() == 1 { steps } else { BLOCK_ROWS / words };
         let tile_len = MAX_ROWS * PANEL;
         let parked = if steps > block_steps { blocks.len() * panels.len() } else { 0 };
         let mut partial = self.cx.scratch(parked * tile_len);
@@ -129,7 +131,7 @@ impl Product<'_> {
                 let partial = if parked > 0 { &mut partial[at..at + tile_len] } else { &mut [] };
                 self.tile(blocks.start + b, panels.start + p, steps.clone(), partial);
             };
-            if steps.end <= SHORT_STEPS {
+            if steps.end * words <= SHORT_ROWS {
                 (0..blocks.len()).for_each(|b| (0..panels.len()).for_each(|p| tile(b, p)));
             } else {
                 (0..panels.len()).for_each(|p| (0..blocks.len()).for_each(|b| tile(b, p)));
@@ -143,6 +145,7 @@ impl Product<'_> {
         let x = self.x.block(block);
         let (first_row, first_column) = (block * MAX_ROWS, panel * PANEL);
         let (weights, width) = self.w.panel(panel);
+        let b_step = width * self.w.dtype().weight_words();
         let columns = width.min(self.w.n() - first_column);
         let (first, last) = (steps.start == 0, steps.end == self.w.steps());
         for rows in kernel.row_groups(x.rows) {
@@ -159,9 +162,9 @@ impl Product<'_> {
                         a: x.start.add(rows.start * x.row + steps.start * x.step),
                         a_row: x.row,
                         a_step: x.step,
-                        b: weights.as_ptr().add(steps.start * width + strip.start),
-                        b_step: width,
-                        ahead: PREFETCH_STEPS * width,
+                        b: weights.as_ptr().add(steps.start * b_step + strip.start),
+                        b_step,
+                        ahead: PREFETCH_ROWS * width,
                         start: if first { std::ptr::null() } else { parked },
                         start_row: PANEL,
                         out: parked,

@@ -21,6 +21,7 @@ mod gemm_tn;
 mod lanes;
 mod norm;
 mod pool;
+pub mod roofline;
 mod rope;
 mod share;
 mod softmax;

@@ -1,11 +1,12 @@
 //! The arithmetic of tiles, for each instruction set and each kind of words.
 //!
 //! Words of two bf16 are multiplied by the bf16 dot product where there is one; elsewhere they are widened to `f32` in
-//! registers, which is exact.
+//! registers, which is exact. Bytes are multiplied by the 8-bit dot product where there is one, elsewhere as 16-bit
+//! numbers; their integer sums are exact, so instruction sets differ in the rounding of scaled sums only.
 #![allow(unsafe_code)]
 
 use super::packed::Dtype;
-use super::tile::{Arithmetic, Kernel, Tile, tile};
+use super::tile::{Arithmetic, GroupArithmetic, Kernel, Tile, tile, tile_of_groups};
 use crate::cpu::Isa;
 
 /// The kernel for words of `dtype` on a processor that has `isa`.
@@ -18,28 +19,34 @@ pub(crate) fn kernel(isa: Isa, dtype: Dtype) -> &'static Kernel {
         (Isa::Avx512 | Isa::Avx512Bf16, Dtype::F32) => return &x86::AVX512_F32,
         (Isa::Avx512, Dtype::Bf16) => return &x86::AVX512_BF16,
         (Isa::Avx512Bf16, Dtype::Bf16) => return &x86::AVX512_DOT_BF16,
+        (Isa::Avx2, Dtype::Q8) => return &x86::AVX2_Q8,
+        (Isa::Avx512, Dtype::Q8) => return &x86::AVX512_Q8,
+        (Isa::Avx512Bf16, Dtype::Q8) => return &x86::AVX512_DOT_Q8,
     }
     let _ = isa;
     match dtype {
         Dtype::F32 => &PORTABLE_F32,
         Dtype::Bf16 => &PORTABLE_BF16,
+        Dtype::Q8 => &PORTABLE_Q8,
     }
 }
 
-/// Compiles the tiles of an [`Arithmetic`] for an instruction set: for each number of rows, the numbers of vectors.
+/// Compiles the tiles of an arithmetic for an instruction set: for each number of rows, the numbers of vectors.
 macro_rules! kernel {
-    ($arithmetic:ty, $({$rows:literal: $($vectors:literal)*})* $(, features: $features:literal)?) => {{
+    ($tile:ident of $arithmetic:ty, lanes of $floats:ty, $({$rows:literal: $($vectors:literal)*})* $(, features: $features:literal)?) => {{
         $(#[target_feature(enable = $features)])?
         unsafe fn compiled<const ROWS: usize, const VECTORS: usize>(t: &Tile) {
             // SAFETY: the caller vouches for `t` and for the processor.
-            unsafe { tile::<$arithmetic, ROWS, VECTORS>(t) }
+            unsafe { $tile::<$arithmetic, ROWS, VECTORS>(t) }
         }
-        Kernel { lanes: <$arithmetic as Arithmetic>::LANES, tiles: &[$(&[$(compiled::<$rows, $vectors>),*]),*] }
+        Kernel { lanes: <$floats as Arithmetic>::LANES, tiles: &[$(&[$(compiled::<$rows, $vectors>),*]),*] }
     }};
 }
 
-static PORTABLE_F32: Kernel = kernel!(F32, {1: 1 2 3 4 5 6} {2: 1 2 3 4} {3: 1 2 3} {4: 1 2 3});
-static PORTABLE_BF16: Kernel = kernel!(Bf16, {1: 1 2 3 4} {2: 1 2} {3: 1 2} {4: 1 2});
+static PORTABLE_F32: Kernel = kernel!(tile of F32, lanes of F32, {1: 1 2 3 4 5 6} {2: 1 2 3 4} {3: 1 2 3} {4: 1 2 3});
+#[rustfmt::skip]
+static PORTABLE_Q8: Kernel = kernel!(tile_of_groups of Q8, lanes of F32, {1: 1 2 3} {2: 1});
+static PORTABLE_BF16: Kernel = kernel!(tile of Bf16, lanes of Bf16, {1: 1 2 3 4} {2: 1 2} {3: 1 2} {4: 1 2});
 
 /// Four lanes of plain arithmetic, without fused multiply-add: words of `f32`.
 struct F32;
@@ -130,23 +137,76 @@ impl Arithmetic for Bf16 {
     }
 }
 
+/// Four lanes of groups of bytes.
+struct Q8;
+
+impl GroupArithmetic for Q8 {
+    type Float = F32;
+    type Scale = f32;
+    type Sum = [i32; 4];
+    type A = [i32; 4];
+    type B = [u32; 4];
+
+    #[inline(always)]
+    unsafe fn start(from: *const u32) -> [i32; 4] {
+        // SAFETY: the caller vouches for a word.
+        [unsafe { from.read_unaligned() } as i32; 4]
+    }
+    #[inline(always)]
+    unsafe fn broadcast(a: *const u32) -> [i32; 4] {
+        // SAFETY: the caller vouches for a word.
+        unsafe { a.read_unaligned() }.to_le_bytes().map(|byte| i32::from(byte as i8))
+    }
+    #[inline(always)]
+    unsafe fn weights(b: *const u32) -> [u32; 4] {
+        // SAFETY: the caller vouches for four words.
+        unsafe { b.cast::<[u32; 4]>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn accumulate(sum: [i32; 4], a: [i32; 4], b: [u32; 4]) -> [i32; 4] {
+        std::array::from_fn(|lane| {
+            let byte = |i: usize| (b[lane] >> (8 * i) & 0xff) as i32;
+            sum[lane] + a[0] * byte(0) + a[1] * byte(1) + a[2] * byte(2) + a[3] * byte(3)
+        })
+    }
+    #[inline(always)]
+    unsafe fn scale(total: Four, sum: [i32; 4], row: f32, weights: Four) -> Four {
+        total.multiply_add(1.0, Four(std::array::from_fn(|i| sum[i] as f32 * (row * weights.0[i]))))
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Arithmetic, Kernel, Tile, tile};
+    use super::{Arithmetic, GroupArithmetic, Kernel, Tile, tile, tile_of_groups};
     use std::arch::x86_64::*;
 
-    pub(super) static AVX2_F32: Kernel = kernel!(Avx2F32, {1: 1 2 3 4 5 6} {2: 1 2 3 4 5 6} {3: 1 2 3} {4: 1 2 3}, features: "avx2,fma");
-    pub(super) static AVX2_BF16: Kernel = kernel!(Avx2Bf16, {1: 1 2 3 4 5 6} {2: 1 2 3} {3: 1 2} {4: 1 2}, features: "avx2,fma");
-    pub(super) static AVX512_BF16: Kernel = kernel!(Avx512Bf16, {1: 1 2 3} {2: 1 2 3} {3: 1 2 3} {4: 1 2 3}, features: "avx512f");
+    pub(super) static AVX2_F32: Kernel =
+        kernel!(tile of Avx2F32, lanes of Avx2F32, {1: 1 2 3 4 5 6} {2: 1 2 3 4 5 6} {3: 1 2 3} {4: 1 2 3}, features: "avx2,fma");
+    pub(super) static AVX2_BF16: Kernel =
+        kernel!(tile of Avx2Bf16, lanes of Avx2Bf16, {1: 1 2 3 4 5 6} {2: 1 2 3} {3: 1 2} {4: 1 2}, features: "avx2,fma");
+    pub(super) static AVX512_BF16: Kernel =
+        kernel!(tile of Avx512Bf16, lanes of Avx512Bf16, {1: 1 2 3} {2: 1 2 3} {3: 1 2 3} {4: 1 2 3}, features: "avx512f");
     #[rustfmt::skip]
-    pub(super) static AVX512_F32: Kernel = kernel!(Avx512F32,
+    pub(super) static AVX512_F32: Kernel = kernel!(tile of Avx512F32, lanes of Avx512F32,
         {1: 1 2 3} {2: 1 2 3} {3: 1 2 3} {4: 1 2 3} {5: 1 2 3} {6: 1 2 3} {7: 1 2 3} {8: 1 2 3}, features: "avx512f");
     #[rustfmt::skip]
-    pub(super) static AVX512_DOT_BF16: Kernel = kernel!(Avx512DotBf16,
+    pub(super) static AVX512_DOT_BF16: Kernel = kernel!(tile of Avx512DotBf16, lanes of Avx512DotBf16,
         {1: 1 2 3} {2: 1 2 3} {3: 1 2 3} {4: 1 2 3} {5: 1 2 3} {6: 1 2 3} {7: 1 2 3} {8: 1 2 3}, features: "avx512f,avx512bf16");
+
+    #[rustfmt::skip]
+    pub(super) static AVX2_Q8: Kernel = kernel!(tile_of_groups of Avx2Q8, lanes of Avx2F32, {1: 1 2 3} {2: 1 2}, features: "avx2,fma");
+    #[rustfmt::skip]
+    pub(super) static AVX512_Q8: Kernel = kernel!(tile_of_groups of Avx512Q8, lanes of Avx512F32,
+        {1: 1 2 3} {2: 1 2 3} {3: 1 2 3} {4: 1 2}, features: "avx512f,avx512bw");
+    #[rustfmt::skip]
+    pub(super) static AVX512_DOT_Q8: Kernel = kernel!(tile_of_groups of Avx512DotQ8, lanes of Avx512F32,
+        {1: 1 2 3} {2: 1 2 3} {3: 1 2 3} {4: 1 2 3}, features: "avx512f,avx512bw,avx512vnni");
 
     struct Avx2F32;
     struct Avx2Bf16;
+    struct Avx2Q8;
+    struct Avx512Q8;
+    struct Avx512DotQ8;
     struct Avx512F32;
     struct Avx512Bf16;
     struct Avx512DotBf16;
@@ -278,6 +338,90 @@ mod x86 {
         unsafe fn accumulate(sum: __m512, a: __m512bh, b: __m512bh) -> __m512 {
             // SAFETY: the caller vouches for the instruction set.
             unsafe { _mm512_dpbf16_ps(sum, a, b) }
+        }
+    }
+
+    /// What the byte arithmetics of a vector size have in common.
+    macro_rules! byte_sums {
+        ($float:ty, $vector:ty, $floats:ty, $splat:ident, $convert:ident, $mul:ident, $fma:ident) => {
+            type Float = $float;
+            type Scale = $floats;
+            type Sum = $vector;
+            #[inline(always)]
+            unsafe fn start(from: *const u32) -> $vector {
+                // SAFETY: the caller vouches for the instruction set and the pointer.
+                unsafe { $splat(from.cast::<i32>().read_unaligned()) }
+            }
+            #[inline(always)]
+            unsafe fn scale(total: $floats, sum: $vector, row: $floats, weights: $floats) -> $floats {
+                // SAFETY: the caller vouches for the instruction set.
+                unsafe { $fma($convert(sum), $mul(row, weights), total) }
+            }
+        };
+    }
+
+    /// Bytes as 16-bit numbers, those at even and at odd places: two multiplications of pairs for four products.
+    macro_rules! widened_bytes {
+        ($vector:ty, $load:ident, $splat:ident, $left:ident, $right:ident, $sar:ident, $and:ident, $madd:ident, $add:ident) => {
+            type A = ($vector, $vector);
+            type B = ($vector, $vector);
+            #[inline(always)]
+            unsafe fn broadcast(a: *const u32) -> Self::A {
+                // SAFETY: the caller vouches for the instruction set and the pointer.
+                unsafe {
+                    let words = $splat(a.cast::<i32>().read_unaligned());
+                    ($sar::<8>($left::<8>(words)), $sar::<8>(words))
+                }
+            }
+            #[inline(always)]
+            unsafe fn weights(b: *const u32) -> Self::B {
+                // SAFETY: the caller vouches for the instruction set and the pointer.
+                unsafe {
+                    let words = $load(b.cast());
+                    ($and(words, $splat(0x00ff_00ff)), $right::<8>(words))
+                }
+            }
+            #[inline(always)]
+            unsafe fn accumulate(sum: $vector, a: Self::A, b: Self::B) -> $vector {
+                // SAFETY: the caller vouches for the instruction set.
+                unsafe { $add($add(sum, $madd(a.0, b.0)), $madd(a.1, b.1)) }
+            }
+        };
+    }
+
+    #[rustfmt::skip]
+    impl GroupArithmetic for Avx2Q8 {
+        byte_sums!(Avx2F32, __m256i, __m256, _mm256_set1_epi32, _mm256_cvtepi32_ps, _mm256_mul_ps, _mm256_fmadd_ps);
+        widened_bytes!(__m256i, _mm256_loadu_si256, _mm256_set1_epi32, _mm256_slli_epi16, _mm256_srli_epi16,
+            _mm256_srai_epi16, _mm256_and_si256, _mm256_madd_epi16, _mm256_add_epi32);
+    }
+
+    #[rustfmt::skip]
+    impl GroupArithmetic for Avx512Q8 {
+        byte_sums!(Avx512F32, __m512i, __m512, _mm512_set1_epi32, _mm512_cvtepi32_ps, _mm512_mul_ps, _mm512_fmadd_ps);
+        widened_bytes!(__m512i, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_slli_epi16, _mm512_srli_epi16,
+            _mm512_srai_epi16, _mm512_and_si512, _mm512_madd_epi16, _mm512_add_epi32);
+    }
+
+    #[rustfmt::skip]
+    impl GroupArithmetic for Avx512DotQ8 {
+        byte_sums!(Avx512F32, __m512i, __m512, _mm512_set1_epi32, _mm512_cvtepi32_ps, _mm512_mul_ps, _mm512_fmadd_ps);
+        type A = __m512i;
+        type B = __m512i;
+        #[inline(always)]
+        unsafe fn broadcast(a: *const u32) -> __m512i {
+            // SAFETY: the caller vouches for the instruction set and the pointer.
+            unsafe { _mm512_set1_epi32(a.cast::<i32>().read_unaligned()) }
+        }
+        #[inline(always)]
+        unsafe fn weights(b: *const u32) -> __m512i {
+            // SAFETY: the caller vouches for the instruction set and the pointer.
+            unsafe { _mm512_loadu_si512(b.cast()) }
+        }
+        #[inline(always)]
+        unsafe fn accumulate(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+            // SAFETY: the caller vouches for the instruction set.
+            unsafe { _mm512_dpbusd_epi32(sum, b, a) }
         }
     }
 }

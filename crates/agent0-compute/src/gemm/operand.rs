@@ -2,8 +2,11 @@
 //!
 //! Rows go in blocks of eight. Packed, a block is `[step][row]` words (see `packed` for words and steps), so that a tile
 //! reads one short stream; `f32` rows may also be read where they are, which pays when there is little to multiply with.
+//! In 8 bits a step is a group: eight `[row]` words of bytes, then each row's scale, then each row's `-128 * sum of bytes`,
+//! which takes back the 128 that the weights' bytes have too much.
 #![allow(unsafe_code)]
 
+use super::bytes::{GROUP, GROUP_ROWS, quantize};
 use super::packed::{Dtype, PANEL, PackedMatrix};
 use super::tile::MAX_ROWS;
 use crate::buffer::Scratch;
@@ -20,8 +23,18 @@ const STEPS: usize = 16;
 
 /// Rows of `x`, packed or in place.
 pub(crate) enum Operand<'a> {
-    Packed { words: Scratch<'a>, rows: usize, steps: usize },
-    InPlace { x: &'a [f32], rows: usize, ld: usize },
+    /// `steps` of `step_words` words a row.
+    Packed {
+        words: Scratch<'a>,
+        rows: usize,
+        steps: usize,
+        step_words: usize,
+    },
+    InPlace {
+        x: &'a [f32],
+        rows: usize,
+        ld: usize,
+    },
 }
 
 /// A block of rows: word `(row, step)` is at `start + row * self.row + step * self.step`.
@@ -39,7 +52,9 @@ impl<'a> Operand<'a> {
             return Operand::InPlace { x, rows, ld };
         }
         let (k, steps, dtype) = (w.k(), w.steps(), w.dtype());
-        let mut scratch = cx.scratch(rows * steps);
+        let step_words = operand_words(dtype);
+        let row_words = steps * step_words;
+        let mut scratch = cx.scratch(rows * row_words);
         let words = Shared::new(scratch.words_mut());
         let blocks = rows.div_ceil(MAX_ROWS);
         let pack = |task: usize| {
@@ -47,33 +62,42 @@ impl<'a> Operand<'a> {
                 let first = block * MAX_ROWS;
                 let rows = MAX_ROWS.min(rows - first);
                 // SAFETY: blocks do not overlap and each is packed once.
-                let to = unsafe { words.part(first * steps..(first + rows) * steps) };
+                let to = unsafe { words.part(first * row_words..(first + rows) * row_words) };
                 match dtype {
                     Dtype::F32 => pack_f32(cx, rows, &x[first * ld..], ld, k, to),
                     Dtype::Bf16 => pack_bf16(cx, rows, &x[first * ld..], ld, k, to),
+                    Dtype::Q8 => pack_q8(cx, rows, &x[first * ld..], ld, k, to),
                 }
             }
         };
         let tasks = blocks.div_ceil(BLOCKS_PER_TASK);
-        if rows * steps < INLINE_WORDS {
+        if rows * row_words < INLINE_WORDS {
             (0..tasks).for_each(pack)
         } else {
             cx.run(tasks, &pack)
         }
-        Operand::Packed { words: scratch, rows, steps }
+        Operand::Packed { words: scratch, rows, steps, step_words }
     }
 
     pub(crate) fn block(&self, block: usize) -> Block {
         let first = block * MAX_ROWS;
         match self {
-            Operand::Packed { words, rows, steps } => {
+            Operand::Packed { words, rows, steps, step_words } => {
                 let rows = MAX_ROWS.min(rows - first);
-                Block { start: words.words()[first * steps..].as_ptr(), rows, row: 1, step: rows }
+                Block { start: words.words()[first * steps * step_words..].as_ptr(), rows, row: 1, step: rows * step_words }
             }
             Operand::InPlace { x, rows, ld } => {
                 Block { start: x[first * ld..].as_ptr().cast(), rows: MAX_ROWS.min(rows - first), row: *ld, step: 1 }
             }
         }
+    }
+}
+
+/// Words of a packed step, for one row.
+pub(crate) fn operand_words(dtype: Dtype) -> usize {
+    match dtype {
+        Dtype::F32 | Dtype::Bf16 => 1,
+        Dtype::Q8 => GROUP_ROWS + 2,
     }
 }
 
@@ -93,6 +117,7 @@ fn round_bf16(x: f32) -> u32 {
 
 simd!(fn pack_f32(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) = pack_f32_body);
 simd!(fn pack_bf16(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) = pack_bf16_body);
+simd!(fn pack_q8(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) = pack_q8_body);
 
 #[inline(always)]
 fn pack_f32_body(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) {
@@ -118,6 +143,24 @@ fn pack_bf16_body(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) {
             }
         }
     });
+}
+
+#[inline(always)]
+fn pack_q8_body(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) {
+    for row in 0..rows {
+        let x = &x[row * ld..row * ld + k];
+        for (x, to) in x.chunks(GROUP).zip(to.chunks_exact_mut((GROUP_ROWS + 2) * rows)) {
+            let bytes = match x.first_chunk() {
+                Some(x) => quantize(x),
+                None => quantize(&std::array::from_fn(|i| x.get(i).copied().unwrap_or(0.0))),
+            };
+            for (to, word) in to[row..].iter_mut().step_by(rows).zip(bytes.words) {
+                *to = word;
+            }
+            to[GROUP_ROWS * rows + row] = bytes.scale.to_bits();
+            to[(GROUP_ROWS + 1) * rows + row] = (-128 * bytes.sum) as u32;
+        }
+    }
 }
 
 /// Packs a block of rows, piece by piece; `read(row, step, words)` gives the words of a row from `step` on.

@@ -12,10 +12,23 @@
 //!
 //! Panels follow one another in memory, each from its first step to its last, so a product reads the weights as one
 //! stream. Every row of words starts at a 64-byte boundary. Outputs past `n` and an odd last `k` are filled with zeros.
+//!
+//! In 8 bits a step is a *group* of 32 neighbours along `k`: eight rows of words, each of four bytes along `k`, then a
+//! row of scales. A byte holds `q + 128`, its weight is `q * scale`:
+//!
+//! ```text
+//!   step 0    | n0  k0,k1,k2,k3     | n1  k0,k1,k2,k3     | .. | n47 k0,k1,k2,k3     |
+//!             | n0  k4,k5,k6,k7     | ..
+//!             ..
+//!             | n0  k28,k29,k30,k31 | ..
+//!             | n0  scale (f32)     | n1  scale           | .. | n47 scale           |
+//!   step 1    | n0  k32,k33,k34,k35 | ..
+//! ```
 #![allow(unsafe_code)]
 
+use super::bytes::{GROUP, GROUP_ROWS, quantize, weight_byte, weight_word};
+use super::operand::bf16_pair;
 use crate::buffer::AlignedBuffer;
-use crate::gemm::operand::bf16_pair;
 use crate::pool::Compute;
 use crate::share::Shared;
 
@@ -24,8 +37,8 @@ pub(crate) const PANEL: usize = 48;
 /// The width of the last panel is a multiple of this.
 const NARROW: usize = 16;
 
-/// Steps filled together: a stretch of the panel that stays in cache while its columns are written one by one.
-const FILL_STEPS: usize = 64;
+/// Rows of words filled together: a stretch of the panel that stays in cache while its columns are written one by one.
+const FILL_ROWS: usize = 64;
 
 /// How packed weights are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,14 +47,25 @@ pub enum Dtype {
     F32,
     /// The upper half of it: 8 bits of precision, half of the memory traffic.
     Bf16,
+    /// Signed bytes with a scale for every 32 inputs, for weights and, in a product, for activations too.
+    Q8,
 }
 
 impl Dtype {
-    /// Elements along `k` in a 32-bit word.
-    pub(crate) fn per_word(self) -> usize {
+    /// Elements along `k` in a step.
+    pub(crate) fn per_step(self) -> usize {
         match self {
             Dtype::F32 => 1,
             Dtype::Bf16 => 2,
+            Dtype::Q8 => GROUP,
+        }
+    }
+
+    /// Words of a step, for one output.
+    pub(crate) fn weight_words(self) -> usize {
+        match self {
+            Dtype::F32 | Dtype::Bf16 => 1,
+            Dtype::Q8 => GROUP_ROWS + 1,
         }
     }
 }
@@ -80,9 +104,10 @@ impl PackedMatrix {
         self.fill(cx, |n, k| w[n * row_stride + k * col_stride] * scale);
     }
 
-    /// The transpose `[k, n]` of the same stored values.
+    /// The transpose `[k, n]` of the same stored values; of 8-bit ones in bf16, since their scales run along `k`.
     pub fn transposed(&self, cx: &Compute) -> PackedMatrix {
-        let mut packed = Self::zeroed(self.k, self.n, self.dtype);
+        let dtype = if self.dtype == Dtype::Q8 { Dtype::Bf16 } else { self.dtype };
+        let mut packed = Self::zeroed(self.k, self.n, dtype);
         packed.fill(cx, |n, k| self.get(k, n));
         packed
     }
@@ -118,58 +143,83 @@ impl PackedMatrix {
         }
     }
 
-    /// Words along `k`.
+    /// Steps along `k`.
     pub(crate) fn steps(&self) -> usize {
-        self.k.div_ceil(self.dtype.per_word())
+        self.k.div_ceil(self.dtype.per_step())
+    }
+
+    /// Rows of words in a panel.
+    pub(crate) fn rows(&self) -> usize {
+        self.steps() * self.dtype.weight_words()
     }
 
     pub(crate) fn panels(&self) -> usize {
         self.n.div_ceil(PANEL)
     }
 
-    /// The words `[steps, width]` of a panel, and its width.
+    /// The words `[rows, width]` of a panel, and its width.
     pub(crate) fn panel(&self, panel: usize) -> (&[u32], usize) {
-        let (start, width) = (panel * PANEL * self.steps(), width(self.n, panel));
-        (&self.data.words()[start..start + self.steps() * width], width)
+        let (start, width) = (panel * PANEL * self.rows(), width(self.n, panel));
+        (&self.data.words()[start..start + self.rows() * width], width)
     }
 
     fn zeroed(n: usize, k: usize, dtype: Dtype) -> Self {
-        let words = n.next_multiple_of(NARROW) * k.div_ceil(dtype.per_word());
+        let words = n.next_multiple_of(NARROW) * k.div_ceil(dtype.per_step()) * dtype.weight_words();
         Self { n, k, dtype, data: AlignedBuffer::zeroed(words) }
     }
 
     fn get(&self, n: usize, k: usize) -> f32 {
         let (panel, width) = self.panel(n / PANEL);
-        let word = panel[k / self.dtype.per_word() * width + n % PANEL];
+        let word = |row: usize| panel[row * width + n % PANEL];
         match self.dtype {
-            Dtype::F32 => f32::from_bits(word),
-            Dtype::Bf16 if k.is_multiple_of(2) => f32::from_bits(word << 16),
-            Dtype::Bf16 => f32::from_bits(word & 0xffff_0000),
+            Dtype::F32 => f32::from_bits(word(k)),
+            Dtype::Bf16 if k.is_multiple_of(2) => f32::from_bits(word(k / 2) << 16),
+            Dtype::Bf16 => f32::from_bits(word(k / 2) & 0xffff_0000),
+            Dtype::Q8 => {
+                let first = k / GROUP * (GROUP_ROWS + 1);
+                weight_byte(word(first + k % GROUP / 4), k % 4) as f32 * f32::from_bits(word(first + GROUP_ROWS))
+            }
         }
     }
 
     fn fill(&mut self, cx: &Compute, value: impl Fn(usize, usize) -> f32 + Sync) {
-        let (n, k, dtype, steps) = (self.n, self.k, self.dtype, self.steps());
+        let (n, k, dtype, rows) = (self.n, self.k, self.dtype, self.rows());
+        let block_rows = FILL_ROWS / dtype.weight_words() * dtype.weight_words();
         let panels = self.panels();
         let words = Shared::new(self.data.words_mut());
         cx.run(panels, &|p| {
             let width = width(n, p);
             // SAFETY: panels do not overlap and each is filled by one task.
-            let panel = unsafe { words.part(p * PANEL * steps..(p * PANEL + width) * steps) };
-            for (block, rows) in panel.chunks_mut(FILL_STEPS * width).enumerate() {
+            let panel = unsafe { words.part(p * PANEL * rows..(p * PANEL + width) * rows) };
+            for (block, words) in panel.chunks_mut(block_rows * width).enumerate() {
                 for j in 0..width.min(n - p * PANEL) {
-                    for (row, step) in (block * FILL_STEPS..).take(rows.len() / width).enumerate() {
-                        rows[row * width + j] = match dtype {
-                            Dtype::F32 => value(p * PANEL + j, step).to_bits(),
-                            Dtype::Bf16 => {
-                                let odd = if 2 * step + 1 < k { value(p * PANEL + j, 2 * step + 1) } else { 0.0 };
-                                bf16_pair(value(p * PANEL + j, 2 * step), odd)
+                    let value = |k_| if k_ < k { value(p * PANEL + j, k_) } else { 0.0 };
+                    let first = block * block_rows;
+                    match dtype {
+                        Dtype::F32 => fill_column(words, width, j, |row| value(first + row).to_bits()),
+                        Dtype::Bf16 => {
+                            fill_column(words, width, j, |row| bf16_pair(value(2 * (first + row)), value(2 * (first + row) + 1)));
+                        }
+                        Dtype::Q8 => {
+                            for (group, words) in words.chunks_exact_mut((GROUP_ROWS + 1) * width).enumerate() {
+                                let at = (first / (GROUP_ROWS + 1) + group) * GROUP;
+                                let bytes = quantize(&std::array::from_fn(|i| value(at + i)));
+                                let row = |row| if row < GROUP_ROWS { weight_word(bytes.words[row]) } else { bytes.scale.to_bits() };
+                                fill_column(words, width, j, row);
                             }
-                        };
+                        }
                     }
                 }
             }
         });
+    }
+}
+
+/// Writes column `j` of rows of `width` words.
+#[inline(always)]
+fn fill_column(words: &mut [u32], width: usize, j: usize, word: impl Fn(usize) -> u32) {
+    for (row, to) in words[j..].iter_mut().step_by(width).enumerate() {
+        *to = word(row);
     }
 }
 

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::Write;
+use super::bytes::GROUP_ROWS;
 use std::ops::Range;
 
 /// Rows in a full block of activations, and the most that any tile has.
@@ -10,9 +11,9 @@ pub(crate) const MAX_ROWS: usize = 8;
 /// Where a tile reads and writes. Strides are in 32-bit words.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile {
-    /// Steps along `k` (one word each).
+    /// Steps along `k`: one word each, or a group in 8 bits.
     pub(crate) steps: usize,
-    /// Activation word `(row, step)` is at `a + row * a_row + step * a_step`.
+    /// Activation word `(row, step)` is at `a + row * a_row + step * a_step`, the first one in 8 bits.
     pub(crate) a: *const u32,
     pub(crate) a_row: usize,
     pub(crate) a_step: usize,
@@ -96,6 +97,96 @@ pub(crate) unsafe fn tile<T: Arithmetic, const ROWS: usize, const VECTORS: usize
             a = a.wrapping_add(t.a_step);
             b = b.wrapping_add(t.b_step);
         }
+        store::<T, ROWS, VECTORS>(t, &sums);
+    }
+}
+
+/// How groups of bytes are multiplied on one instruction set.
+///
+/// # Safety
+/// As for [`Arithmetic`].
+pub(crate) trait GroupArithmetic {
+    /// The floating-point side: sums, scales.
+    type Float: Arithmetic<A = Self::Scale, B = <Self::Float as Arithmetic>::Sum>;
+    /// A row's scale, in all lanes.
+    type Scale: Copy;
+    /// A vector of integer sums.
+    type Sum: Copy;
+    /// A word of four signed bytes of activations, in all lanes.
+    type A: Copy;
+    /// A vector of words of four unsigned bytes of weights.
+    type B: Copy;
+
+    /// The same start in all lanes.
+    unsafe fn start(from: *const u32) -> Self::Sum;
+    unsafe fn broadcast(a: *const u32) -> Self::A;
+    unsafe fn weights(b: *const u32) -> Self::B;
+    /// `sum + ` the four products of each lane.
+    unsafe fn accumulate(sum: Self::Sum, a: Self::A, b: Self::B) -> Self::Sum;
+    /// `total + sum * (row scale * weight scales)`.
+    unsafe fn scale(
+        total: <Self::Float as Arithmetic>::Sum,
+        sum: Self::Sum,
+        row: Self::Scale,
+        weights: <Self::Float as Arithmetic>::Sum,
+    ) -> <Self::Float as Arithmetic>::Sum;
+}
+
+/// Computes a tile of `ROWS` rows and `VECTORS` vectors of bytes: integers within a group, floating point across groups.
+///
+/// # Safety
+/// As for [`tile`].
+#[inline(always)]
+pub(crate) unsafe fn tile_of_groups<T: GroupArithmetic, const ROWS: usize, const VECTORS: usize>(t: &Tile) {
+    // SAFETY: the caller vouches for the instruction set and for the extents in `t`.
+    unsafe {
+        let lanes = T::Float::LANES;
+        let mut totals = [[T::Float::zero(); VECTORS]; ROWS];
+        if !t.start.is_null() {
+            for (row, totals) in totals.iter_mut().enumerate() {
+                for (v, total) in totals.iter_mut().enumerate() {
+                    *total = T::Float::load(t.start.add(row * t.start_row + v * lanes));
+                }
+            }
+        }
+        let (a_word, b_word) = (t.a_step / (GROUP_ROWS + 2), t.b_step / (GROUP_ROWS + 1));
+        let (mut a, mut b) = (t.a, t.b);
+        for _ in 0..t.steps {
+            let offsets = a.add((GROUP_ROWS + 1) * a_word);
+            let mut sums: [[T::Sum; VECTORS]; ROWS] = std::array::from_fn(|row| [T::start(offsets.add(row)); VECTORS]);
+            for word in 0..GROUP_ROWS {
+                let (a, b) = (a.add(word * a_word), b.add(word * b_word));
+                let weights: [T::B; VECTORS] = std::array::from_fn(|v| T::weights(b.add(v * lanes)));
+                for line in 0..(VECTORS * lanes).div_ceil(16) {
+                    T::Float::prefetch(b.wrapping_add(t.ahead + 16 * line));
+                }
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let x = T::broadcast(a.add(row));
+                    for (sum, &weights) in sums.iter_mut().zip(&weights) {
+                        *sum = T::accumulate(*sum, x, weights);
+                    }
+                }
+            }
+            let (a_scales, b_scales) = (a.add(GROUP_ROWS * a_word), b.add(GROUP_ROWS * b_word));
+            let weights: [_; VECTORS] = std::array::from_fn(|v| T::Float::weights(b_scales.add(v * lanes)));
+            for row in 0..ROWS {
+                let scale = T::Float::broadcast(a_scales.add(row));
+                for v in 0..VECTORS {
+                    totals[row][v] = T::scale(totals[row][v], sums[row][v], scale, weights[v]);
+                }
+            }
+            a = a.wrapping_add(t.a_step);
+            b = b.wrapping_add(t.b_step);
+        }
+        store::<T::Float, ROWS, VECTORS>(t, &totals);
+    }
+}
+
+/// Writes a tile's sums where `t` says.
+#[inline(always)]
+unsafe fn store<T: Arithmetic, const ROWS: usize, const VECTORS: usize>(t: &Tile, sums: &[[T::Sum; VECTORS]; ROWS]) {
+    // SAFETY: the caller vouches for the instruction set and for the extents in `t`.
+    unsafe {
         for (row, sums) in sums.iter().enumerate() {
             for (v, &sum) in sums.iter().enumerate() {
                 let out = t.out.add(row * t.out_row + v * T::LANES);
