@@ -1,7 +1,12 @@
-//! Sentence BLEU-4 with NLTK's smoothing method 1 over whitespace tokens (algorithm.md section 3), made for comparing
-//! every text of a batch with every other.
+//! Sentence BLEU-4 with NLTK's smoothing method 1 over whitespace tokens (algorithm.md section 3), of every text of a batch
+//! against every later one.
+//!
+//! Pairs are not compared word by word. An inverted index says which texts hold an n-gram, so that the matches of one
+//! text with all others are counted by walking the lists of its own n-grams: the work is the number of matches, and most
+//! pairs have few.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
 /// Longest n-gram that counts.
 const ORDERS: usize = 4;
@@ -9,16 +14,31 @@ const ORDERS: usize = 4;
 /// What an n-gram without a match counts as, NLTK's epsilon.
 const SMOOTHING: f64 = 0.1;
 
-/// A batch of texts whose n-grams are counted once and compared as numbers.
+/// A batch of texts with the index of their n-grams.
 pub struct Batch {
     texts: Vec<Text>,
+    /// Per n-gram, the texts that hold it, ascending.
+    holders: Vec<Vec<Holder>>,
 }
 
 /// One text.
+#[derive(Default)]
 struct Text {
     tokens: usize,
-    /// Per order, the distinct n-grams as (id, count), by ascending id.
-    grams: [Vec<(u32, u32)>; ORDERS],
+    /// Per order, its distinct n-grams.
+    grams: [Vec<Gram>; ORDERS],
+}
+
+/// An n-gram of a text: its number, and which of the n-gram's holders the text is.
+struct Gram {
+    id: u32,
+    at: u32,
+}
+
+/// A text that holds an n-gram, `count` times.
+struct Holder {
+    text: u32,
+    count: u32,
 }
 
 /// Gives every distinct n-gram of the batch a number. An n-gram is its prefix's number and its last word's.
@@ -32,10 +52,14 @@ struct Interner<'a> {
 const NO_PREFIX: u32 = u32::MAX;
 
 impl Batch {
-    /// Counts the n-grams of `texts`.
+    /// Indexes the n-grams of `texts`.
     pub fn new(texts: &[&str]) -> Self {
+        let mut batch = Self { texts: Vec::with_capacity(texts.len()), holders: Vec::new() };
         let mut interner = Interner::default();
-        Self { texts: texts.iter().map(|text| interner.count(text)).collect() }
+        for text in texts {
+            batch.add(text, &mut interner);
+        }
+        batch
     }
 
     /// How many texts there are.
@@ -48,43 +72,83 @@ impl Batch {
         self.texts.is_empty()
     }
 
-    /// BLEU-4 in `[0, 1]` of the text at index `hypothesis` against that at `reference`.
+    /// BLEU-4 in `[0, 1]` of the text at index `hypothesis` against each text after it as the reference, in their order.
     ///
     /// 0 when they share no word. As in NLTK, a text of fewer than four words has smoothed precisions for the orders
-    /// it lacks, so it does not reach 1 even against itself.
-    pub fn bleu4(&self, hypothesis: usize, reference: usize) -> f64 {
-        let (hypothesis, reference) = (&self.texts[hypothesis], &self.texts[reference]);
-        let mut logs = [0.0; ORDERS];
-        for (order, log) in logs.iter_mut().enumerate() {
-            let matches = overlap(&hypothesis.grams[order], &reference.grams[order]);
-            if order == 0 && matches == 0 {
+    /// it lacks, so it does not reach 1 even against its equal.
+    pub fn bleu4_of_later(&self, hypothesis: usize) -> impl Iterator<Item = f64> {
+        let (text, first) = (&self.texts[hypothesis], hypothesis + 1);
+        let matches = self.matches_with_later(hypothesis);
+        let logs: [Vec<f64>; ORDERS] = std::array::from_fn(|order| text.log_precisions(order));
+        matches.into_iter().zip(&self.texts[first..]).map(move |(matches, reference)| {
+            if matches[0] == 0 {
                 return 0.0;
             }
-            let matches = if matches == 0 { SMOOTHING } else { f64::from(matches) };
-            let possible = hypothesis.tokens.saturating_sub(order).max(1);
-            *log = (matches / possible as f64).ln();
+            let logs = std::array::from_fn(|order| logs[order][matches[order] as usize]);
+            brevity_penalty(text.tokens, reference.tokens) * exact_mean(logs).exp()
+        })
+    }
+
+    /// For each text after `hypothesis`, per order, how many n-grams they share: the smaller count of each.
+    fn matches_with_later(&self, hypothesis: usize) -> Vec<[u32; ORDERS]> {
+        let first = hypothesis + 1;
+        let mut matches = vec![[0; ORDERS]; self.len() - first];
+        for (order, grams) in self.texts[hypothesis].grams.iter().enumerate() {
+            for gram in grams {
+                let holders = &self.holders[gram.id as usize][gram.at as usize..];
+                let Some((own, later)) = holders.split_first() else { continue };
+                for other in later {
+                    matches[other.text as usize - first][order] += own.count.min(other.count);
+                }
+            }
         }
-        brevity_penalty(hypothesis.tokens, reference.tokens) * exact_mean(logs).exp()
+        matches
+    }
+
+    fn add<'a>(&mut self, text: &'a str, interner: &mut Interner<'a>) {
+        let words: Vec<u32> = words(text).map(|word| intern(&mut interner.words, word)).collect();
+        let mut indexed = Text { tokens: words.len(), ..Text::default() };
+        for start in 0..words.len() {
+            let mut prefix = NO_PREFIX;
+            for (&word, grams) in words[start..].iter().zip(&mut indexed.grams) {
+                prefix = intern(&mut interner.grams, (prefix, word));
+                grams.extend(self.count(prefix));
+            }
+        }
+        self.texts.push(indexed);
+    }
+
+    /// Counts an n-gram for the text that is being added; `Some` the first time.
+    fn count(&mut self, id: u32) -> Option<Gram> {
+        let text = self.texts.len() as u32;
+        if id as usize == self.holders.len() {
+            self.holders.push(Vec::new());
+        }
+        let holders = &mut self.holders[id as usize];
+        match holders.last_mut().filter(|holder| holder.text == text) {
+            Some(holder) => {
+                holder.count += 1;
+                None
+            }
+            None => {
+                holders.push(Holder { text, count: 1 });
+                Some(Gram { id, at: holders.len() as u32 - 1 })
+            }
+        }
     }
 }
 
-impl<'a> Interner<'a> {
-    fn count(&mut self, text: &'a str) -> Text {
-        let words: Vec<u32> = words(text).map(|word| intern(&mut self.words, word)).collect();
-        let mut ids: [Vec<u32>; ORDERS] = Default::default();
-        for start in 0..words.len() {
-            let mut prefix = NO_PREFIX;
-            for (order, &word) in words[start..].iter().take(ORDERS).enumerate() {
-                prefix = intern(&mut self.grams, (prefix, word));
-                ids[order].push(prefix);
-            }
-        }
-        Text { tokens: words.len(), grams: ids.map(counted) }
+impl Text {
+    /// Logarithm of this hypothesis' precision of an order, by the number of matches.
+    fn log_precisions(&self, order: usize) -> Vec<f64> {
+        let possible = self.tokens.saturating_sub(order).max(1);
+        let precision = |matches| if matches == 0 { SMOOTHING } else { matches as f64 } / possible as f64;
+        (0..=possible).map(|matches| precision(matches).ln()).collect()
     }
 }
 
 /// The number of `key`, a new one when it was not seen before.
-fn intern<K: std::hash::Hash + Eq>(ids: &mut HashMap<K, u32>, key: K) -> u32 {
+fn intern<K: Hash + Eq>(ids: &mut HashMap<K, u32>, key: K) -> u32 {
     let next = ids.len() as u32;
     *ids.entry(key).or_insert(next)
 }
@@ -92,26 +156,6 @@ fn intern<K: std::hash::Hash + Eq>(ids: &mut HashMap<K, u32>, key: K) -> u32 {
 /// Splits as Python's `str.split()`, for which the four ASCII separators are whitespace too.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)).filter(|word| !word.is_empty())
-}
-
-/// The distinct ids with their counts, ascending.
-fn counted(mut ids: Vec<u32>) -> Vec<(u32, u32)> {
-    ids.sort_unstable();
-    ids.chunk_by(|a, b| a == b).map(|same| (same[0], same.len() as u32)).collect()
-}
-
-/// Sum over common ids of the smaller count.
-fn overlap(a: &[(u32, u32)], b: &[(u32, u32)]) -> u32 {
-    let (mut i, mut j, mut sum) = (0, 0, 0);
-    while i < a.len() && j < b.len() {
-        let ((id_a, count_a), (id_b, count_b)) = (a[i], b[j]);
-        if id_a == id_b {
-            sum += count_a.min(count_b);
-        }
-        i += usize::from(id_a <= id_b);
-        j += usize::from(id_b <= id_a);
-    }
-    sum
 }
 
 /// Below 1 for a hypothesis shorter than its reference.

@@ -10,7 +10,8 @@ pub const THRESHOLD: f64 = 0.5;
 /// hypothesis and `j` as reference.
 pub fn cluster_texts(texts: &[&str], threshold: f64) -> Vec<usize> {
     let batch = Batch::new(texts);
-    average_linkage(Distances::new(batch.len(), |i, j| 1.0 - batch.bleu4(i, j)), threshold)
+    let upper = (0..batch.len()).flat_map(|i| batch.bleu4_of_later(i)).map(|bleu| 1.0 - bleu).collect();
+    average_linkage(Distances { n: batch.len(), upper }, threshold)
 }
 
 /// A symmetric matrix without its diagonal: the rows of the upper triangle one after the other.
@@ -20,12 +21,6 @@ struct Distances {
 }
 
 impl Distances {
-    /// `distance` is asked for `i < j` only.
-    fn new(n: usize, distance: impl Fn(usize, usize) -> f64) -> Self {
-        let upper = (0..n).flat_map(|i| (i + 1..n).map(move |j| (i, j))).map(|(i, j)| distance(i, j)).collect();
-        Self { n, upper }
-    }
-
     fn at(&self, i: usize, j: usize) -> usize {
         let (i, j) = (i.min(j), i.max(j));
         i * (2 * self.n - i - 1) / 2 + j - i - 1
