@@ -34,6 +34,26 @@ pub(crate) struct Batch<'a> {
     pub(crate) adapters: Vec<(Range<usize>, Option<Arc<LoraWeights>>)>,
 }
 
+impl<'a> Batch<'a> {
+    /// The batch of the `wanted` rows (ascending).
+    fn only(&self, wanted: &[usize]) -> Batch<'a> {
+        let place = |row: usize| wanted.partition_point(|&w| w < row);
+        Batch {
+            rows: wanted.iter().map(|&row| self.rows[row]).collect(),
+            tables: self.tables.clone(),
+            adapters: self.adapters.iter().map(|(range, weights)| (place(range.start)..place(range.end), weights.clone())).collect(),
+        }
+    }
+}
+
+/// Keeps the `wanted` rows (ascending) of `x`, moved up one after another.
+fn keep_rows<T: Copy>(x: &mut Vec<T>, width: usize, wanted: &[usize]) {
+    for (to, &from) in wanted.iter().enumerate() {
+        x.copy_within(from * width..(from + 1) * width, to * width);
+    }
+    x.truncate(wanted.len() * width);
+}
+
 /// The key and value blocks of every layer.
 pub(crate) struct KvStorage {
     pub(crate) layers: Vec<Vec<f32>>,
@@ -100,6 +120,21 @@ impl Activations {
         self.feed_forward_half(cx, model, layer, index, batch);
     }
 
+    /// The last layer, for the `wanted` rows (ascending) alone: the others leave their keys and values and are done.
+    /// Afterwards `x` holds the wanted rows one after another.
+    pub(crate) fn last_layer(&mut self, cx: &Compute, model: &Model, batch: &Batch, storage: &mut [f32], wanted: &[usize]) {
+        let index = model.layers.len() - 1;
+        let layer = &model.layers[index];
+        self.queries_keys_values(cx, model, layer, index, batch);
+        self.store_keys_values(model, batch, storage);
+        let batch = batch.only(wanted);
+        keep_rows(&mut self.x, model.config.hidden, wanted);
+        keep_rows(&mut self.qkv, model.qkv_width(), wanted);
+        keep_rows(&mut self.attend, 1, wanted);
+        self.attend(cx, model, layer, index, &batch, storage, None);
+        self.feed_forward_half(cx, model, layer, index, &batch);
+    }
+
     /// `x += W_o attention(..)`. `lse [rows, heads]` receives attention's log-sum-exp for the backward pass.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn attention_half(
@@ -112,9 +147,14 @@ impl Activations {
         storage: &mut [f32],
         lse: Option<&mut [f32]>,
     ) {
-        let c = &model.config;
-        let rows = batch.rows.len();
         self.queries_keys_values(cx, model, layer, index, batch);
+        self.store_keys_values(model, batch, storage);
+        self.attend(cx, model, layer, index, batch, storage, lse);
+    }
+
+    /// Writes the rows' keys and values into their blocks.
+    fn store_keys_values(&self, model: &Model, batch: &Batch, storage: &mut [f32]) {
+        let c = &model.config;
         let (width, q_width, kv_width) = (model.qkv_width(), c.heads * c.head_dim, c.kv_heads * c.head_dim);
         let shape = kv_shape(model);
         let block_len = shape.block_len();
@@ -124,8 +164,24 @@ impl Activations {
             let (k, v) = qkv[q_width..].split_at(kv_width);
             write_kv(shape, &mut storage[block * block_len..][..block_len], position % KV_BLOCK, k, v);
         }
+    }
+
+    /// `x += W_o attention(q, K, V)` for the queries in `qkv` and the keys and values in `storage`.
+    #[allow(clippy::too_many_arguments)]
+    fn attend(
+        &mut self,
+        cx: &Compute,
+        model: &Model,
+        layer: &Layer,
+        index: usize,
+        batch: &Batch,
+        storage: &[f32],
+        lse: Option<&mut [f32]>,
+    ) {
+        let c = &model.config;
+        let (shape, width, q_width) = (kv_shape(model), model.qkv_width(), c.heads * c.head_dim);
         attention(cx, shape, c.heads, &self.qkv, width, &self.attend, storage, &batch.tables, &mut self.attended, q_width, lse);
-        layer.output.forward(cx, rows, &self.attended, &mut self.x, Write::Add);
+        layer.output.forward(cx, batch.rows.len(), &self.attended, &mut self.x, Write::Add);
         apply_lora(cx, batch, index, Site::Output, &self.attended, q_width, &mut self.x, c.hidden, &mut self.z);
     }
 

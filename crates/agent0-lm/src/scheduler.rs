@@ -4,12 +4,11 @@
 //! being read, runs them as one batch, and draws a token wherever a sequence's last row was computed. A sequence waits
 //! while blocks are short, or while another is computing the very prefix it needs. When a running sequence finds no block,
 //! the youngest is put back to waiting and computed again later. None of this shows in results: rows do not depend on their
-//! batch, and random numbers on their sequence and index only.
+//! batch, and random numbers on their sequence and index only. `docs/scheduling.md` tells the same at more length.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use agent0_compute::{Compute, KV_BLOCK, TokenTerm, log_softmax_stats, rms_norm};
 use agent0_engine::{EngineError, SampleRequest, Sampled, SamplingParams, StopReason, StopState, TokenId};
@@ -40,11 +39,12 @@ struct Request {
     finished: Vec<Option<Sampled>>,
 }
 
+/// A continuation's name: its request, and which of the request's continuations it is.
+type SequenceId = (u64, usize);
+
 /// One continuation.
 struct Sequence {
-    request: u64,
-    /// Which of the request's continuations.
-    index: usize,
+    id: SequenceId,
     params: Arc<SamplingParams>,
     weights: Option<Arc<LoraWeights>>,
     /// Prompt, then sampled ids.
@@ -60,13 +60,24 @@ struct Sequence {
     computed: usize,
     /// What the first block that is not registered yet follows.
     parent: Parent,
+    /// While waiting: the sequence that is reading a prefix of this one, and how many tokens of it.
+    behind: Option<(SequenceId, usize)>,
 }
 
 impl Sequence {
-    /// Tokens of the first full block that is not registered yet, if the sequence is that long.
-    fn next_block(&self) -> Option<&[TokenId]> {
-        let first = self.computed / KV_BLOCK * KV_BLOCK;
-        self.tokens.get(first..first + KV_BLOCK)
+    /// The tokens whose keys and values may come from the cache: all but the last, whose row must be computed.
+    fn cacheable(&self) -> &[TokenId] {
+        &self.tokens[..self.tokens.len() - 1]
+    }
+
+    /// Whether more than the newest token is still to be computed.
+    fn is_reading(&self) -> bool {
+        self.computed + 1 < self.tokens.len()
+    }
+
+    /// Blocks for its tokens and the next one.
+    fn wanted_blocks(&self) -> usize {
+        self.tokens.len() / KV_BLOCK + 1
     }
 
     fn root(&self) -> Parent {
@@ -140,8 +151,7 @@ impl Scheduler {
         let params = Arc::new(request.params);
         for index in 0..request.n {
             let mut sequence = Sequence {
-                request: id,
-                index,
+                id: (id, index),
                 params: params.clone(),
                 weights: weights.clone(),
                 prompt: request.prompt.len(),
@@ -153,6 +163,7 @@ impl Scheduler {
                 blocks: Vec::new(),
                 computed: 0,
                 parent: Parent::Weights(0),
+                behind: None,
             };
             sequence.parent = sequence.root();
             self.waiting.push_back(sequence);
@@ -178,9 +189,9 @@ impl Scheduler {
             return;
         }
         self.requests.retain(|id, _| !gone.contains(id));
-        self.waiting.retain(|s| !gone.contains(&s.request));
+        self.waiting.retain(|s| !gone.contains(&s.id.0));
         for sequence in std::mem::take(&mut self.running) {
-            if gone.contains(&sequence.request) {
+            if gone.contains(&sequence.id.0) {
                 self.pool.release(&sequence.blocks);
             } else {
                 self.running.push(sequence);
@@ -188,27 +199,38 @@ impl Scheduler {
         }
     }
 
-    /// Moves waiting sequences to running, in order, passing over those that wait for another's prefix.
+    /// Moves waiting sequences to running, in order, passing over those whose prefix a running one is reading.
+    ///
+    /// Beside those that are running a sequence is admitted only when there are blocks for everyone's tokens and one more
+    /// for each: who was put back for want of memory does not come back at once to be put back again.
     fn admit(&mut self) {
+        let lacking = |s: &Sequence| (s.wanted_blocks() + 1).saturating_sub(s.blocks.len());
+        let mut promised: usize = self.running.iter().map(lacking).sum();
+        let mut reading: BTreeMap<SequenceId, usize> =
+            self.running.iter().enumerate().filter(|(_, s)| s.is_reading()).map(|(at, s)| (s.id, at)).collect();
         let mut index = 0;
         while index < self.waiting.len() && self.running.len() < self.limits.sequences {
-            if self.waits_for_prefix(index) {
+            if self.is_behind(index, &reading) {
                 index += 1;
                 continue;
             }
-            let wanted = self.waiting[index].tokens.len() / KV_BLOCK + 1;
             let (blocks, parent) = self.cached_prefix(index);
+            let sequence = &self.waiting[index];
+            let wanted = if self.running.is_empty() { sequence.wanted_blocks() } else { sequence.wanted_blocks() + 1 + promised };
             blocks.iter().for_each(|&block| self.pool.retain(block));
             if self.pool.available() + blocks.len() < wanted {
                 self.pool.release(&blocks);
                 break;
             }
-            if let Some(mut sequence) = self.waiting.remove(index) {
-                sequence.computed = blocks.len() * KV_BLOCK;
-                sequence.blocks = blocks;
-                sequence.parent = parent;
-                self.running.push(sequence);
+            let Some(mut sequence) = self.waiting.remove(index) else { break };
+            sequence.computed = blocks.len() * KV_BLOCK;
+            sequence.blocks = blocks;
+            sequence.parent = parent;
+            promised += lacking(&sequence);
+            if sequence.is_reading() {
+                reading.insert(sequence.id, self.running.len());
             }
+            self.running.push(sequence);
         }
     }
 
@@ -216,8 +238,7 @@ impl Scheduler {
     fn cached_prefix(&self, index: usize) -> (Vec<u32>, Parent) {
         let sequence = &self.waiting[index];
         let (mut blocks, mut parent) = (Vec::new(), sequence.root());
-        let usable = sequence.tokens.len() - 1;
-        for tokens in sequence.tokens[..usable].chunks_exact(KV_BLOCK) {
+        for tokens in sequence.cacheable().chunks_exact(KV_BLOCK) {
             let Some((block, next)) = self.pool.find(parent, tokens) else { break };
             blocks.push(block);
             parent = next;
@@ -225,14 +246,26 @@ impl Scheduler {
         (blocks, parent)
     }
 
-    /// Whether a running sequence is computing the next block that this waiting one needs.
-    fn waits_for_prefix(&self, index: usize) -> bool {
-        let (blocks, parent) = self.cached_prefix(index);
+    /// Whether a running sequence is still reading a prefix of this waiting one. Whom it waits for is looked for once, not
+    /// in every step. `reading` says where in `running` the candidates are.
+    fn is_behind(&mut self, index: usize, reading: &BTreeMap<SequenceId, usize>) -> bool {
+        if let Some((leader, shared)) = self.waiting[index].behind
+            && let Some(&at) = reading.get(&leader)
+        {
+            return self.running[at].computed < shared;
+        }
+        if reading.is_empty() {
+            return false;
+        }
+        let cached = self.cached_prefix(index).0.len() * KV_BLOCK;
         let sequence = &self.waiting[index];
-        let first = blocks.len() * KV_BLOCK;
-        let usable = &sequence.tokens[..sequence.tokens.len() - 1];
-        let Some(tokens) = usable.get(first..first + KV_BLOCK) else { return false };
-        self.running.iter().any(|r| r.computed < r.prompt && r.parent == parent && r.next_block() == Some(tokens))
+        let leader = reading.values().map(|&at| &self.running[at]).find_map(|leader| {
+            let same_weights = version(&leader.weights) == version(&sequence.weights);
+            let shared = if same_weights { common_blocks(&leader.tokens, sequence.cacheable()) } else { 0 };
+            (shared > cached.max(leader.computed)).then_some((leader.id, shared))
+        });
+        self.waiting[index].behind = leader;
+        leader.is_some()
     }
 
     /// Chooses each running sequence's tokens for this step and gives it blocks for them: index into `running`, tokens.
@@ -278,6 +311,7 @@ impl Scheduler {
             sequence.blocks.clear();
             sequence.computed = 0;
             sequence.parent = sequence.root();
+            sequence.behind = None;
             self.waiting.push_front(sequence);
             if youngest == index {
                 return false;
@@ -308,26 +342,24 @@ impl Scheduler {
             adapters: adapter_ranges(running, spans),
         };
         activations.begin(model, &batch);
-        for (index, storage) in self.storage.layers.iter_mut().enumerate() {
-            activations.layer(cx, model, index, &batch, storage);
+        let wanted: Vec<usize> = last_rows.iter().map(|&(_, row)| row).collect();
+        if let Some((last, layers)) = self.storage.layers.split_last_mut() {
+            for (index, storage) in layers.iter_mut().enumerate() {
+                activations.layer(cx, model, index, &batch, storage);
+            }
+            activations.last_layer(cx, model, &batch, last, &wanted);
         }
 
         let width = model.config.hidden;
-        let picked: Vec<f32> = last_rows.iter().flat_map(|&(_, row)| &activations.x[row * width..][..width]).copied().collect();
-        self.hidden.resize(picked.len(), 0.0);
-        rms_norm(cx, last_rows.len(), &picked, width, &model.final_norm, model.config.rms_eps, &mut self.hidden);
+        self.hidden.resize(wanted.len() * width, 0.0);
+        rms_norm(cx, wanted.len(), &activations.x, width, &model.final_norm, model.config.rms_eps, &mut self.hidden);
         let mut drawn = vec![None; spans.len()];
-        for (chunk, hidden) in self.hidden.chunks(CHUNK * width).enumerate() {
-            let count = hidden.len() / width;
-            let first = chunk * CHUNK;
-            let logits = self.head.logits(cx, model, count, hidden);
-            let params: Vec<&SamplingParams> =
-                last_rows[first..first + count].iter().map(|&(at, _)| running[spans[at].0].params.as_ref()).collect();
-            let ids = draw_rows(cx, model, logits, &params, &uniforms[first..first + count]);
-            let mut terms = vec![TokenTerm::default(); count];
-            log_softmax_stats(cx, count, logits, model.config.vocab, model.config.vocab, &ids, &mut terms);
-            for (i, (id, term)) in ids.iter().zip(&terms).enumerate() {
-                drawn[last_rows[first + i].0] = Some((*id, term.logprob));
+        let chunks = self.hidden.chunks(CHUNK * width).zip(last_rows.chunks(CHUNK)).zip(uniforms.chunks(CHUNK));
+        for ((hidden, last_rows), uniforms) in chunks {
+            let logits = self.head.logits(cx, model, last_rows.len(), hidden);
+            let params: Vec<&SamplingParams> = last_rows.iter().map(|&(at, _)| running[spans[at].0].params.as_ref()).collect();
+            for (&(at, _), token) in last_rows.iter().zip(draw_rows(cx, model, logits, &params, uniforms)) {
+                drawn[at] = token;
             }
         }
         drawn
@@ -360,11 +392,12 @@ impl Scheduler {
     }
 
     fn finish(&mut self, mut sequence: Sequence, stop: StopReason) {
-        let Some(request) = self.requests.get_mut(&sequence.request) else { return };
+        let (request_id, index) = sequence.id;
+        let Some(request) = self.requests.get_mut(&request_id) else { return };
         let ids = sequence.tokens.split_off(sequence.prompt);
-        request.finished[sequence.index] = Some(Sampled { ids, logprobs: sequence.logprobs, stop });
+        request.finished[index] = Some(Sampled { ids, logprobs: sequence.logprobs, stop });
         if request.finished.iter().all(Option::is_some)
-            && let Some(request) = self.requests.remove(&sequence.request)
+            && let Some(request) = self.requests.remove(&request_id)
         {
             // A closed receiver means the caller has gone; there is nobody to tell.
             let _ = request.reply.send(Ok(request.finished.into_iter().flatten().collect()));
@@ -392,13 +425,28 @@ fn adapter_ranges(running: &[Sequence], spans: &[(usize, Range<usize>)]) -> Vec<
     ranges
 }
 
-/// Draws one id from each row of logits.
-fn draw_rows(cx: &Compute, model: &Model, logits: &[f32], params: &[&SamplingParams], uniforms: &[f64]) -> Vec<TokenId> {
-    let ids: Vec<AtomicU32> = params.iter().map(|_| AtomicU32::new(0)).collect();
+/// Tokens of the whole blocks in which two sequences begin alike.
+fn common_blocks(a: &[TokenId], b: &[TokenId]) -> usize {
+    let blocks = a.chunks_exact(KV_BLOCK).zip(b.chunks_exact(KV_BLOCK)).take_while(|(a, b)| a == b);
+    blocks.count() * KV_BLOCK
+}
+
+/// Draws one id from each row of logits and scores it; a row is drawn from and scored while it is in cache.
+fn draw_rows(
+    cx: &Compute,
+    model: &Model,
+    logits: &[f32],
+    params: &[&SamplingParams],
+    uniforms: &[f64],
+) -> impl Iterator<Item = Option<(TokenId, f32)>> {
+    let drawn: Vec<OnceLock<(TokenId, f32)>> = params.iter().map(|_| OnceLock::new()).collect();
     let (vocab, real) = (model.config.vocab, model.config.tokens);
     cx.run(params.len(), &|i| {
-        let row = &logits[i * vocab..][..real];
-        ids[i].store(draw(row, params[i], uniforms[i]), Ordering::Relaxed);
+        let row = &logits[i * vocab..][..vocab];
+        let id = draw(&row[..real], params[i], uniforms[i]);
+        let mut term = [TokenTerm::default()];
+        log_softmax_stats(cx, 1, row, vocab, vocab, &[id], &mut term);
+        drawn[i].get_or_init(|| (id, term[0].logprob));
     });
-    ids.into_iter().map(AtomicU32::into_inner).collect()
+    drawn.into_iter().map(OnceLock::into_inner)
 }
