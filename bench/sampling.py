@@ -9,7 +9,7 @@ from common import options
 from common.environment import Failed, say
 from common.rounds import finish, in_turn, median, table
 
-# Cache and attention that transformers is tried with: the fastest runs the rounds.
+# Cache and attention that transformers can be tried with, and those that are tried by default: the fastest runs the rounds.
 TRANSFORMERS = {
     "dynamic-sdpa": ("dynamic", "sdpa"),
     "dynamic-eager": ("dynamic", "eager"),
@@ -17,6 +17,7 @@ TRANSFORMERS = {
     "static-eager": ("static", "eager"),
     "compiled-sdpa": ("compiled", "sdpa"),
 }
+TRIED = ["dynamic-sdpa", "dynamic-eager", "static-sdpa"]
 PILOT_TOKENS = 9
 
 
@@ -84,7 +85,7 @@ def main():
     parser.add_argument("--new", type=int, default=256, help="tokens to sample for each sequence")
     parser.add_argument("--dtypes", default="bf16", help="ours, separated by commas; the fastest makes the ratio")
     parser.add_argument("--peers", nargs="+", choices=["transformers", "llama.cpp"], default=["transformers", "llama.cpp"])
-    parser.add_argument("--transformers", nargs="+", choices=[*TRANSFORMERS], default=[*TRANSFORMERS], metavar="SETTING",
+    parser.add_argument("--transformers", nargs="+", choices=[*TRANSFORMERS], default=TRIED, metavar="SETTING",
                         help=f"settings that are tried, of {', '.join(TRANSFORMERS)}; with one there is no trial")
     parser.add_argument("--flash", choices=["auto", "on", "off"], default="auto", help="llama.cpp's flash attention")
     settings = parser.parse_args()
