@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from common import options
-from common.environment import BENCH, result_of
+from common.environment import BENCH, Failed
 from common.rounds import finish, in_turn, median, table
 
 OURS, PEER = "ours", "nltk + scikit-learn"
@@ -43,7 +43,14 @@ def partition(labels):
 
 
 def ours(program, texts):
-    return result_of(["sh", "-c", 'exec "$0" < "$1"', program, texts])
+    """Runs our program on the file of texts; its peak of resident memory comes with the result."""
+    with open(texts) as file:
+        process = subprocess.Popen([program], stdin=file, stdout=subprocess.PIPE, text=True)
+        result = json.loads(process.stdout.read() or "{}")
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0 or "labels" not in result:
+        raise Failed(f"{program} ended with status {status}")
+    return {**result, "peak_rss_bytes": usage.ru_maxrss * 1024}
 
 
 def cluster_program(given):
@@ -62,10 +69,13 @@ def compare(settings, environment, program, n, folder):
     if n in settings.both:
         sides[PEER] = lambda: environment.peer("nltk_clustering", texts=texts)
     runs = in_turn(f"{n} texts", sides, settings.rounds, "seconds")
+    if OURS not in runs:
+        raise SystemExit("our program gave no result")
     pairs = n * (n - 1) / 2
     each = {side: median(results, "seconds") / pairs for side, results in runs.items()}
     found = [partition(result["labels"]) for results in runs.values() for result in results]
     report = {"texts": n, "seconds_per_pair": each, "clusters": max(found[0]) + 1, "median_s": {side: s * pairs for side, s in each.items()}}
+    report["peak_rss_bytes"] = max(result["peak_rss_bytes"] for result in runs[OURS])
     if len(each) == 2:
         report["ratio"] = each[PEER] / each[OURS]
         report["labels_identical"] = all(labels == found[0] for labels in found)
@@ -83,7 +93,7 @@ def main():
         reports = [compare(settings, environment, program, n, folder) for n in [*settings.both, *settings.alone]]
     scale(reports)
     print("Medians. (scaled): the peer did not run; its time per pair at the largest size that it ran is taken.\n")
-    table(["texts", "clusters", "ours s", "ours us/pair", "peer us/pair", "ours is times", "identical labels"], map(row, reports))
+    table(["texts", "clusters", "ours s", "ours GiB", "ours us/pair", "peer us/pair", "ours is times", "identical labels"], map(row, reports))
     finish({"clustering": reports}, settings.out)
 
 
@@ -99,7 +109,7 @@ def row(report):
     each = report["seconds_per_pair"]
     ratio = f"{report['ratio']:.0f}" if "ratio" in report else f"{report.get('ratio_scaled', float('nan')):.0f} (scaled)"
     return [
-        report["texts"], report["clusters"], f"{report['median_s'][OURS]:.4f}", f"{each[OURS] * 1e6:.4f}",
+        report["texts"], report["clusters"], f"{report['median_s'][OURS]:.4f}", report["peak_rss_bytes"] / (1 << 30), f"{each[OURS] * 1e6:.4f}",
         f"{each[PEER] * 1e6:.1f}" if PEER in each else "", ratio, report.get("labels_identical", ""),
     ]
 

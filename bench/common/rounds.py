@@ -30,7 +30,7 @@ def in_turn(title, sides, rounds, value):
                     say(f"{title}, round {number}, {name}: failed ({reason})")
                     continue
                 runs[name].append(result)
-                say(f"{title}, round {number}, {name}: {value} {result[value]:.2f} ({time.monotonic() - began:.0f} s in all)")
+                say(f"{title}, round {number}, {name}: {value} {result[value]:.4g} ({time.monotonic() - began:.0f} s in all)")
     except KeyboardInterrupt:
         say(f"{title}: stopped")
     return {name: results for name, results in runs.items() if results}

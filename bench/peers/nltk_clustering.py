@@ -1,4 +1,4 @@
-"""Clusters texts with nltk and scikit-learn as docs say: average linkage at 0.5 over 1 - sentence BLEU-4.
+"""Clusters texts with nltk and scikit-learn: average linkage at 0.5 over 1 - sentence BLEU-4.
 
 The text with the lower index is the hypothesis, the other the reference; smoothing is NLTK's method 1.
 """
