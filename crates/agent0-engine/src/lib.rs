@@ -71,6 +71,8 @@ pub struct EngineInfo {
     pub vocab: usize,
     /// How the numbers are computed, for reports, such as `bf16 (avx512-bf16), 2 threads`.
     pub numerics: String,
+    /// What the user should know, such as what was made smaller for want of memory; each a sentence without its full stop.
+    pub notes: Vec<String>,
 }
 
 /// Why an engine call failed.

@@ -5,7 +5,6 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::thread;
 
 /// How weights are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,10 +22,8 @@ pub(crate) enum BlockType {
     Q6K,
 }
 
-/// Bytes read from the file at a time.
-const READ_BYTES: usize = 1 << 20;
-/// Tensors below this many weights are read on the calling thread.
-const PARALLEL_WEIGHTS: usize = 1 << 18;
+/// Bytes read from the file at a time: they stay in cache until they are decoded.
+const READ_BYTES: usize = 1 << 16;
 
 impl BlockType {
     /// The format that a GGUF file means by `id`.
@@ -77,24 +74,11 @@ impl BlockType {
         if weights.is_multiple_of(self.weights()) { (weights / self.weights()).checked_mul(self.bytes()) } else { None }
     }
 
-    /// Fills `out`, a whole number of blocks, from the bytes of `file` at `offset`; large tensors on all cores.
-    pub(crate) fn read(self, file: &File, offset: u64, out: &mut [f32]) -> io::Result<()> {
-        let cores = thread::available_parallelism().map_or(1, |n| n.get());
-        if out.len() < PARALLEL_WEIGHTS || cores == 1 {
-            return self.read_serial(file, offset, out);
-        }
-        let blocks_each = (out.len() / self.weights()).div_ceil(cores);
-        thread::scope(|scope| {
-            let readers: Vec<_> = out
-                .chunks_mut(blocks_each * self.weights())
-                .enumerate()
-                .map(|(i, part)| scope.spawn(move || self.read_serial(file, offset + (i * blocks_each * self.bytes()) as u64, part)))
-                .collect();
-            readers.into_iter().try_for_each(|reader| reader.join().unwrap_or_else(|_| Err(io::Error::other("a reading thread died"))))
-        })
-    }
-
-    fn read_serial(self, file: &File, mut offset: u64, out: &mut [f32]) -> io::Result<()> {
+    /// Fills `out`, a whole number of blocks, from the bytes of `file` at `offset`.
+    ///
+    /// The file is read, not mapped: a mapped file that someone shortens kills the program, and a copy out of the page cache
+    /// costs little beside decoding.
+    pub(crate) fn read(self, file: &File, mut offset: u64, out: &mut [f32]) -> io::Result<()> {
         let blocks = (READ_BYTES / self.bytes()).min(out.len() / self.weights());
         let mut buffer = vec![0; blocks * self.bytes()];
         for part in out.chunks_mut((blocks * self.weights()).max(1)) {
@@ -279,19 +263,19 @@ mod tests {
     }
 
     #[test]
-    fn reading_in_parallel_pieces_gives_what_one_pass_gives() {
+    fn reading_in_pieces_gives_what_one_pass_gives() {
         let kind = BlockType::Q8_0;
-        let blocks = 2 * PARALLEL_WEIGHTS / 32 + 7;
+        let blocks = 3 * READ_BYTES / 34 + 7;
         let bytes: Vec<u8> = (0..blocks * kind.bytes()).map(|i| if i % 34 == 1 { 0x3c } else { (i * 7919 / 8) as u8 }).collect();
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"skipped").unwrap();
         file.write_all(&bytes).unwrap();
 
-        let (mut parallel, mut whole) = (vec![0.0; blocks * 32], vec![0.0; blocks * 32]);
-        kind.read(&file, 7, &mut parallel).unwrap();
+        let (mut pieces, mut whole) = (vec![0.0; blocks * 32], vec![0.0; blocks * 32]);
+        kind.read(&file, 7, &mut pieces).unwrap();
         kind.decode(&bytes, &mut whole);
-        assert_eq!(parallel, whole);
-        assert!(kind.read(&file, 8, &mut parallel).is_err(), "past the end of the file");
+        assert_eq!(pieces, whole);
+        assert!(kind.read(&file, 8, &mut pieces).is_err(), "past the end of the file");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A model's weights by role, whatever file they come from. Reading is in `gguf_model.rs` and `hf.rs`.
 
+use std::ops::Range;
 use std::path::Path;
 
 use crate::config::ModelConfig;
@@ -88,17 +89,50 @@ pub(crate) fn all_tensors(config: &ModelConfig) -> impl Iterator<Item = Tensor> 
     [Tensor::Embedding, Tensor::Head, Tensor::FinalNorm].into_iter().chain(layers)
 }
 
-/// A model's configuration and weights. Weights are read when asked for, one at a time.
+/// A model's configuration and weights. Weights are read when asked for, as many rows at a time as wanted.
 pub trait Checkpoint: Send + Sync {
     /// The model's shape.
     fn config(&self) -> &ModelConfig;
 
-    /// One weight as f32, row-major, in the half-split rotary order of Hugging Face.
+    /// Some rows of one weight as f32 into `out`, `[rows, columns]`, in the half-split rotary order of Hugging Face. A
+    /// vector is one row.
     ///
     /// # Errors
     /// The tensor is missing (biases and head norms of an architecture without them included), has the wrong shape,
     /// or cannot be read.
-    fn tensor(&self, tensor: Tensor) -> Result<Vec<f32>, ModelError>;
+    ///
+    /// # Panics
+    /// When `rows` lies outside the weight or does not fill `out`.
+    fn read_rows(&self, tensor: Tensor, rows: Range<usize>, out: &mut [f32]) -> Result<(), ModelError>;
+
+    /// A whole weight as f32, row-major.
+    ///
+    /// # Errors
+    /// As for [`Checkpoint::read_rows`].
+    fn tensor(&self, tensor: Tensor) -> Result<Vec<f32>, ModelError> {
+        let (rows, columns) = matrix(&tensor.shape(self.config()));
+        let mut values = vec![0.0; rows * columns];
+        self.read_rows(tensor, 0..rows, &mut values)?;
+        Ok(values)
+    }
+}
+
+/// Rows and columns of a weight's shape; a vector is one row.
+pub(crate) fn matrix(shape: &[usize]) -> (usize, usize) {
+    match *shape {
+        [rows, columns] => (rows, columns),
+        _ => (1, shape.iter().product()),
+    }
+}
+
+/// Which part of a stored tensor `rows` are, in weights.
+///
+/// # Panics
+/// When they lie outside a tensor of this shape or do not fill `out`.
+pub(crate) fn part(shape: &[usize], rows: Range<usize>, out: &[f32]) -> usize {
+    let (count, columns) = matrix(shape);
+    assert!(rows.end <= count && out.len() == rows.len() * columns, "rows {rows:?} of {shape:?} into {}", out.len());
+    rows.start * columns
 }
 
 /// Opens a `.gguf` file or a Hugging Face folder (config.json and *.safetensors). Reads the headers only, and checks that

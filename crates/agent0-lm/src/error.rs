@@ -61,6 +61,18 @@ pub enum ModelError {
         /// The shape needed, rows first.
         expected: Vec<usize>,
     },
+    /// Not even the least that the engine can work with fits into memory.
+    #[error(
+        "{path}: the model needs at least {needed} GiB of memory and {free} GiB are free; close other programs, raise the container's limit, or use a smaller model"
+    )]
+    Memory {
+        /// The model's file or folder.
+        path: PathBuf,
+        /// Memory needed, in GiB.
+        needed: String,
+        /// Memory there is, in GiB.
+        free: String,
+    },
     /// The tokenizer or chat template cannot be built.
     #[error("{path}: tokenizer: {cause}; {remedy}")]
     Tokenizer {

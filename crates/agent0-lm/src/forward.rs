@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use agent0_compute::{AttendRow, Compute, KV_BLOCK, KvShape, Write, attention, head_norm, rms_norm, rope, swiglu, write_kv};
 
+use crate::config::ModelConfig;
 use crate::lora::{LoraWeights, Site};
 use crate::model::{Layer, Model};
 
@@ -60,6 +61,12 @@ pub(crate) struct KvStorage {
 }
 
 impl KvStorage {
+    /// Bytes of a block in all layers.
+    pub(crate) fn block_bytes(config: &ModelConfig) -> u64 {
+        let shape = KvShape { kv_heads: config.kv_heads, head_dim: config.head_dim };
+        (shape.block_len() * config.layers * size_of::<f32>()) as u64
+    }
+
     /// Room for `blocks` blocks a layer. Zeroed, as the attention kernel demands; pages are touched when first used.
     pub(crate) fn new(model: &Model, blocks: usize) -> Self {
         let length = kv_shape(model).block_len() * blocks;

@@ -5,9 +5,11 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::blocks::BlockType;
+use crate::checkpoint::{matrix, part};
 use crate::error::ModelError;
 
 /// Most entries of a metadata array; vocabularies have a few hundred thousand.
@@ -111,20 +113,22 @@ impl GgufFile {
         self.locate(name, shape).map(drop)
     }
 
-    /// Reads `rows` of a tensor of this shape as f32; all rows of a vector are one row.
-    pub(crate) fn read_rows(&self, name: &str, shape: &[usize], rows: std::ops::Range<usize>) -> Result<Vec<f32>, ModelError> {
+    /// Reads `rows` of a tensor of this shape as f32; a vector is one row.
+    ///
+    /// # Panics
+    /// When `rows` lies outside the shape or does not fill `out`.
+    pub(crate) fn read_rows(&self, name: &str, shape: &[usize], rows: Range<usize>, out: &mut [f32]) -> Result<(), ModelError> {
         let (kind, offset) = self.locate(name, shape)?;
-        let columns = shape.last().copied().unwrap_or(1);
-        let row_bytes = kind.stored_bytes(columns).ok_or_else(|| self.broken_rows(name))?;
-        let mut values = vec![0.0; rows.len() * columns];
-        kind.read(&self.file, offset + (rows.start * row_bytes) as u64, &mut values).map_err(|e| ModelError::io(&self.path, e))?;
-        Ok(values)
+        let first = kind.stored_bytes(part(shape, rows, out)).ok_or_else(|| self.broken_rows(name))?;
+        kind.read(&self.file, offset + first as u64, out).map_err(|e| ModelError::io(&self.path, e))
     }
 
     /// Reads a whole tensor of this shape as f32.
     pub(crate) fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
-        let rows = shape.split_last().map_or(1, |(_, rows)| rows.iter().product());
-        self.read_rows(name, shape, 0..rows)
+        let (rows, columns) = matrix(shape);
+        let mut values = vec![0.0; rows * columns];
+        self.read_rows(name, shape, 0..rows, &mut values)?;
+        Ok(values)
     }
 
     fn locate(&self, name: &str, shape: &[usize]) -> Result<(BlockType, u64), ModelError> {

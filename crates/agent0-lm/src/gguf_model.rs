@@ -1,5 +1,6 @@
 //! A model in a GGUF file: configuration from the metadata, weights under their llama.cpp names.
 
+use std::ops::Range;
 use std::path::Path;
 
 use crate::checkpoint::{Checkpoint, LayerTensor, Tensor, all_tensors};
@@ -40,11 +41,12 @@ impl GgufModel {
         }
         const SAMPLES: usize = 16;
         let shape = [self.config.vocab, self.config.hidden];
+        let (mut head, mut embedding) = (vec![0.0; self.config.hidden], vec![0.0; self.config.hidden]);
         let (mut dot, mut head_norm, mut embedding_norm) = (0.0, 0.0, 0.0);
         for i in 0..SAMPLES {
             let row = i * self.config.tokens / SAMPLES;
-            let head = self.file.read_rows(HEAD, &shape, row..row + 1)?;
-            let embedding = self.file.read_rows(EMBEDDING, &shape, row..row + 1)?;
+            self.file.read_rows(HEAD, &shape, row..row + 1, &mut head)?;
+            self.file.read_rows(EMBEDDING, &shape, row..row + 1, &mut embedding)?;
             for (&h, &e) in head.iter().zip(&embedding) {
                 dot += f64::from(h) * f64::from(e);
                 head_norm += f64::from(h) * f64::from(h);
@@ -72,12 +74,16 @@ impl Checkpoint for GgufModel {
         &self.config
     }
 
-    fn tensor(&self, tensor: Tensor) -> Result<Vec<f32>, ModelError> {
-        let mut values = self.file.read(&self.name(tensor), &tensor.shape(&self.config))?;
+    fn read_rows(&self, tensor: Tensor, rows: Range<usize>, out: &mut [f32]) -> Result<(), ModelError> {
+        let (name, shape) = (self.name(tensor), tensor.shape(&self.config));
         if self.config.architecture == Architecture::Llama && matches!(tensor, Tensor::Layer(_, LayerTensor::Q | LayerTensor::K)) {
-            halve_heads(&mut values, self.config.head_dim, self.config.hidden);
+            for (row, out) in rows.zip(out.chunks_exact_mut(self.config.hidden)) {
+                let stored = interleaved(row, self.config.head_dim);
+                self.file.read_rows(&name, &shape, stored..stored + 1, out)?;
+            }
+            return Ok(());
         }
-        Ok(values)
+        self.file.read_rows(&name, &shape, rows, out)
     }
 }
 
@@ -100,16 +106,12 @@ fn part_name(part: LayerTensor) -> &'static str {
     }
 }
 
-/// llama.cpp interleaves the two rotary halves of each llama head (row `2i + h` is row `i` of half `h`); this puts the
-/// halves one after the other again.
-fn halve_heads(matrix: &mut [f32], head_dim: usize, columns: usize) {
-    for head in matrix.chunks_exact_mut(head_dim * columns) {
-        let interleaved = head.to_vec();
-        for (i, row) in interleaved.chunks_exact(columns).enumerate() {
-            let to = i % 2 * (head_dim / 2) + i / 2;
-            head[to * columns..][..columns].copy_from_slice(row);
-        }
-    }
+/// Where the file has row `row` of a llama query or key matrix: llama.cpp interleaves the two rotary halves of each head,
+/// row `i` of half `h` becomes row `2i + h`.
+fn interleaved(row: usize, head_dim: usize) -> usize {
+    let (head, within) = (row / head_dim, row % head_dim);
+    let (half, i) = (within / (head_dim / 2), within % (head_dim / 2));
+    head * head_dim + 2 * i + half
 }
 
 fn read_config(file: &GgufFile) -> Result<ModelConfig, ModelError> {
@@ -190,10 +192,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn interleaved_rows_return_to_halves() {
-        // Two heads of four rows, one column; row 2i + h of the file is row i of half h.
-        let mut matrix = vec![0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0];
-        halve_heads(&mut matrix, 4, 1);
-        assert_eq!(matrix, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+    fn rows_of_rotary_halves_are_found_between_one_another() {
+        // Two heads of four rows.
+        let stored: Vec<usize> = (0..8).map(|row| interleaved(row, 4)).collect();
+        assert_eq!(stored, [0, 2, 1, 3, 4, 6, 5, 7]);
     }
 }

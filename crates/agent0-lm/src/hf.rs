@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
@@ -11,7 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::blocks::BlockType;
-use crate::checkpoint::{Checkpoint, LayerTensor, Tensor, all_tensors};
+use crate::checkpoint::{Checkpoint, LayerTensor, Tensor, all_tensors, part};
 use crate::config::{Architecture, ModelConfig};
 use crate::error::ModelError;
 use crate::frequencies::RopeScaling;
@@ -84,11 +85,11 @@ impl Checkpoint for HfFolder {
         &self.config
     }
 
-    fn tensor(&self, tensor: Tensor) -> Result<Vec<f32>, ModelError> {
+    fn read_rows(&self, tensor: Tensor, rows: Range<usize>, out: &mut [f32]) -> Result<(), ModelError> {
         let (shard, kind, offset) = self.locate(tensor)?;
-        let mut values = vec![0.0; tensor.shape(&self.config).iter().product()];
-        kind.read(&shard.file, offset, &mut values).map_err(|e| ModelError::io(&shard.path, e))?;
-        Ok(values)
+        // These formats have blocks of one weight.
+        let first = (part(&tensor.shape(&self.config), rows, out) * kind.bytes()) as u64;
+        kind.read(&shard.file, offset + first, out).map_err(|e| ModelError::io(&shard.path, e))
     }
 }
 

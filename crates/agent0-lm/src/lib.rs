@@ -18,6 +18,7 @@ mod hf;
 mod kv;
 mod local;
 mod lora;
+mod memory;
 mod model;
 mod optimizer;
 #[cfg(test)]

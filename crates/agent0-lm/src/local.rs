@@ -18,8 +18,8 @@ use tokio::sync::oneshot;
 
 use crate::checkpoint::open;
 use crate::error::ModelError;
-use crate::forward::kv_shape;
 use crate::lora::{LoraGradient, LoraWeights};
+use crate::memory::{self, PROMPT_TOKENS, Wishes};
 use crate::model::Model;
 use crate::optimizer::AdamState;
 use crate::peft;
@@ -35,7 +35,10 @@ pub struct LocalOptions {
     pub isa: Option<Isa>,
     /// Format of the frozen weights; bf16 by default, f32 is the reference.
     pub dtype: Option<Dtype>,
-    /// Memory for keys and values; a quarter of what is free, at most what `max_batch` sequences of 2,048 tokens take, by default.
+    /// Memory to do with, in bytes; what is free by default. The options below are made smaller where they do not fit, which
+    /// [`EngineInfo::notes`] says.
+    pub memory: Option<u64>,
+    /// Memory for keys and values, in bytes; what `max_batch` sequences of 2,048 tokens take by default.
     pub kv_bytes: Option<u64>,
     /// Most sequences sampled at once; 64 by default.
     pub max_batch: Option<usize>,
@@ -76,25 +79,32 @@ impl LocalEngine {
         let cx = Compute::new(threads, isa);
         let dtype = options.dtype.unwrap_or(Dtype::Bf16);
         let checkpoint = open(path)?;
-        let mut model = Model::load(&cx, checkpoint.as_ref(), dtype, options.context.unwrap_or(8192))?;
+        let config = checkpoint.config();
+        let wishes = Wishes {
+            dtype,
+            context: options.context.unwrap_or(8192).min(config.context),
+            sequences: options.max_batch.unwrap_or(64).max(1),
+            kv_bytes: options.kv_bytes,
+            micro_tokens: options.micro_tokens.unwrap_or(2048).max(1),
+        };
+        let plan = memory::plan(path, config, &wishes, options.memory.or_else(memory::free_memory))?;
+        let mut model = Model::load(&cx, checkpoint.as_ref(), dtype, wishes.context)?;
         if options.base.is_some() {
             model.config.hf_base.clone_from(&options.base);
         }
-        let max_batch = options.max_batch.unwrap_or(64).max(1);
-        let blocks = kv_blocks(&model, options.kv_bytes, max_batch);
         let info = EngineInfo {
             model: model.config.name.clone(),
-            context: model.context.min(blocks * KV_BLOCK),
+            context: model.context.min(plan.blocks * KV_BLOCK),
             vocab: model.config.vocab,
             numerics: format!("{} ({isa}), {threads} thread{}", dtype_name(dtype), if threads == 1 { "" } else { "s" }),
+            notes: plan.note.into_iter().collect(),
         };
-        let limits = Limits { sequences: max_batch, prompt_tokens: 512 };
+        let limits = Limits { sequences: plan.sequences, prompt_tokens: PROMPT_TOKENS };
         let (commands, inbox) = channel();
-        let micro_tokens = options.micro_tokens.unwrap_or(2048);
         let worker = std::thread::Builder::new()
             .name("agent0-engine".into())
             .spawn(move || {
-                let scheduler = Scheduler::new(&model, blocks, limits);
+                let scheduler = Scheduler::new(&model, plan.blocks, limits);
                 Worker {
                     cx,
                     scheduler,
@@ -103,7 +113,7 @@ impl LocalEngine {
                     adapters: BTreeMap::new(),
                     snapshots: BTreeMap::new(),
                     next_id: 1,
-                    micro_tokens,
+                    micro_tokens: plan.micro_tokens,
                 }
                 .serve(&inbox);
             })
@@ -123,22 +133,8 @@ fn dtype_name(dtype: Dtype) -> &'static str {
     match dtype {
         Dtype::F32 => "f32",
         Dtype::Bf16 => "bf16",
+        Dtype::Q8 => "q8",
     }
-}
-
-/// Blocks for the key/value budget.
-fn kv_blocks(model: &Model, bytes: Option<u64>, max_batch: usize) -> usize {
-    let block_bytes = (kv_shape(model).block_len() * model.config.layers * size_of::<f32>()) as u64;
-    let useful = (max_batch * 2048.min(model.context)).div_ceil(KV_BLOCK) as u64;
-    let bytes = bytes.unwrap_or_else(|| (available_memory().unwrap_or(4 << 30) / 4).min(useful * block_bytes));
-    (bytes / block_bytes).max(model.context.min(256).div_ceil(KV_BLOCK) as u64) as usize
-}
-
-/// Memory that programs can still take, in bytes, where the system tells.
-fn available_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|l| l.starts_with("MemAvailable:"))?;
-    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
 #[async_trait::async_trait]

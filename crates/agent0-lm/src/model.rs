@@ -1,10 +1,11 @@
 //! The frozen base model in memory: every weight packed for the kernels. Computes nothing itself.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use agent0_compute::{Compute, Dtype, PackedMatrix, RopeTable, Write, add_bias, gemm};
 
-use crate::checkpoint::{Checkpoint, LayerTensor, Tensor};
+use crate::checkpoint::{Checkpoint, LayerTensor, Tensor, matrix};
 use crate::config::ModelConfig;
 use crate::error::ModelError;
 
@@ -79,19 +80,7 @@ impl Model {
             });
         }
         let context = context.min(config.context);
-        let packed = |tensors: &[Tensor]| -> Result<PackedMatrix, ModelError> {
-            let mut rows = 0;
-            let mut columns = 0;
-            let mut values = Vec::new();
-            for &tensor in tensors {
-                let shape = tensor.shape(&config);
-                rows += shape[0];
-                columns = shape[1];
-                let part = checkpoint.tensor(tensor)?;
-                if values.is_empty() { values = part } else { values.extend_from_slice(&part) }
-            }
-            Ok(PackedMatrix::pack(cx, &values, rows, columns, columns, 1, 1.0, dtype))
-        };
+        let packed = |tensors: &[Tensor]| pack(cx, checkpoint, tensors, dtype);
         let layers = (0..config.layers)
             .map(|index| {
                 let at = |part| Tensor::Layer(index, part);
@@ -133,4 +122,29 @@ impl Model {
     pub(crate) fn qkv_width(&self) -> usize {
         (self.config.heads + 2 * self.config.kv_heads) * self.config.head_dim
     }
+}
+
+/// Packs matrices of one width above one another, read a panel at a time.
+fn pack(cx: &Compute, checkpoint: &dyn Checkpoint, tensors: &[Tensor], dtype: Dtype) -> Result<PackedMatrix, ModelError> {
+    let shapes = tensors.iter().map(|tensor| matrix(&tensor.shape(checkpoint.config())));
+    let columns = shapes.clone().next().map_or(0, |(_, columns)| columns);
+    let mut first = 0;
+    let parts: Vec<(Tensor, Range<usize>)> = tensors
+        .iter()
+        .zip(shapes)
+        .map(|(&tensor, (rows, _))| {
+            first += rows;
+            (tensor, first - rows..first)
+        })
+        .collect();
+    PackedMatrix::from_rows(cx, first, columns, dtype, |rows, out| {
+        for (tensor, part) in &parts {
+            let here = rows.start.max(part.start)..rows.end.min(part.end);
+            if !here.is_empty() {
+                let out = &mut out[(here.start - rows.start) * columns..(here.end - rows.start) * columns];
+                checkpoint.read_rows(*tensor, here.start - part.start..here.end - part.start, out)?;
+            }
+        }
+        Ok(())
+    })
 }

@@ -42,6 +42,9 @@ pub fn equip(config: &Config, terminal: &Terminal) -> anyhow::Result<Equipment> 
     let engine = LocalEngine::open(&model, &options(config))?;
     let info = engine.info();
     terminal.line(&format!("model: {}, {}, context {} tokens", info.model, info.numerics, info.context));
+    for note in &info.notes {
+        terminal.line(&format!("note: {note}"));
+    }
     let grader = Grader::new(Some(Arc::new(MathVerify::new(sandbox.clone()))));
     Ok(Equipment { engine, tokenizer, sandbox, grader })
 }

@@ -26,6 +26,9 @@
 //! ```
 #![allow(unsafe_code)]
 
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
 use super::bytes::{GROUP, GROUP_ROWS, quantize, weight_byte, weight_word};
 use super::operand::bf16_pair;
 use crate::buffer::AlignedBuffer;
@@ -86,9 +89,33 @@ impl PackedMatrix {
     /// When `w` is too short for the shape.
     #[allow(clippy::too_many_arguments)]
     pub fn pack(cx: &Compute, w: &[f32], n: usize, k: usize, row_stride: usize, col_stride: usize, scale: f32, dtype: Dtype) -> Self {
-        let mut packed = Self::zeroed(n, k, dtype);
+        let mut packed = Self::zeroed(cx, n, k, dtype);
         packed.repack(cx, w, row_stride, col_stride, scale);
         packed
+    }
+
+    /// Packs the matrix `[n, k]` whose rows `read` gives: `read(rows, out)` writes a range of rows to `out`, `[rows, k]`.
+    /// It is called from all threads, once for each panel, so that only a panel of `f32` exists at a time.
+    ///
+    /// # Errors
+    /// One of those of `read`.
+    pub fn from_rows<E: Send>(
+        cx: &Compute,
+        n: usize,
+        k: usize,
+        dtype: Dtype,
+        read: impl Fn(Range<usize>, &mut [f32]) -> Result<(), E> + Sync,
+    ) -> Result<Self, E> {
+        let mut packed = Self::zeroed(cx, n, k, dtype);
+        let failure = Mutex::new(None);
+        packed.fill_panels(cx, |panel, outputs| {
+            let mut rows = cx.scratch(outputs.len() * k);
+            match read(outputs.clone(), &mut rows) {
+                Ok(()) => panel.fill(outputs.len(), |j, i| rows[j * k + i]),
+                Err(error) => *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error),
+            }
+        });
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(packed), Err)
     }
 
     /// Replaces the values, as [`pack`](Self::pack) does; shape and type stay.
@@ -107,7 +134,7 @@ impl PackedMatrix {
     /// The transpose `[k, n]` of the same stored values; of 8-bit ones in bf16, since their scales run along `k`.
     pub fn transposed(&self, cx: &Compute) -> PackedMatrix {
         let dtype = if self.dtype == Dtype::Q8 { Dtype::Bf16 } else { self.dtype };
-        let mut packed = Self::zeroed(self.k, self.n, dtype);
+        let mut packed = Self::zeroed(cx, self.k, self.n, dtype);
         packed.fill(cx, |n, k| self.get(k, n));
         packed
     }
@@ -163,9 +190,9 @@ impl PackedMatrix {
         (&self.data.words()[start..start + self.rows() * width], width)
     }
 
-    fn zeroed(n: usize, k: usize, dtype: Dtype) -> Self {
+    fn zeroed(cx: &Compute, n: usize, k: usize, dtype: Dtype) -> Self {
         let words = n.next_multiple_of(NARROW) * k.div_ceil(dtype.per_step()) * dtype.weight_words();
-        Self { n, k, dtype, data: AlignedBuffer::zeroed(words) }
+        Self { n, k, dtype, data: AlignedBuffer::zeroed_together(cx, words) }
     }
 
     fn get(&self, n: usize, k: usize) -> f32 {
@@ -183,35 +210,56 @@ impl PackedMatrix {
     }
 
     fn fill(&mut self, cx: &Compute, value: impl Fn(usize, usize) -> f32 + Sync) {
+        self.fill_panels(cx, |panel, outputs| panel.fill(outputs.len(), |j, k| value(outputs.start + j, k)));
+    }
+
+    /// Calls `fill` for each panel, with the outputs that it holds.
+    fn fill_panels(&mut self, cx: &Compute, fill: impl Fn(Panel, Range<usize>) + Sync) {
         let (n, k, dtype, rows) = (self.n, self.k, self.dtype, self.rows());
-        let block_rows = FILL_ROWS / dtype.weight_words() * dtype.weight_words();
         let panels = self.panels();
         let words = Shared::new(self.data.words_mut());
         cx.run(panels, &|p| {
             let width = width(n, p);
             // SAFETY: panels do not overlap and each is filled by one task.
-            let panel = unsafe { words.part(p * PANEL * rows..(p * PANEL + width) * rows) };
-            for (block, words) in panel.chunks_mut(block_rows * width).enumerate() {
-                for j in 0..width.min(n - p * PANEL) {
-                    let value = |k_| if k_ < k { value(p * PANEL + j, k_) } else { 0.0 };
-                    let first = block * block_rows;
-                    match dtype {
-                        Dtype::F32 => fill_column(words, width, j, |row| value(first + row).to_bits()),
-                        Dtype::Bf16 => {
-                            fill_column(words, width, j, |row| bf16_pair(value(2 * (first + row)), value(2 * (first + row) + 1)));
-                        }
-                        Dtype::Q8 => {
-                            for (group, words) in words.chunks_exact_mut((GROUP_ROWS + 1) * width).enumerate() {
-                                let at = (first / (GROUP_ROWS + 1) + group) * GROUP;
-                                let bytes = quantize(&std::array::from_fn(|i| value(at + i)));
-                                let row = |row| if row < GROUP_ROWS { weight_word(bytes.words[row]) } else { bytes.scale.to_bits() };
-                                fill_column(words, width, j, row);
-                            }
+            let words = unsafe { words.part(p * PANEL * rows..(p * PANEL + width) * rows) };
+            fill(Panel { words, width, k, dtype }, p * PANEL..n.min((p + 1) * PANEL));
+        });
+    }
+}
+
+/// The words `[rows, width]` of a panel that is being filled.
+struct Panel<'a> {
+    words: &'a mut [u32],
+    width: usize,
+    k: usize,
+    dtype: Dtype,
+}
+
+impl Panel<'_> {
+    /// Writes the first `outputs` columns; `value(j, i)` is the weight of column `j` for input `i`.
+    fn fill(self, outputs: usize, value: impl Fn(usize, usize) -> f32) {
+        let Self { words, width, k, dtype } = self;
+        let block_rows = FILL_ROWS / dtype.weight_words() * dtype.weight_words();
+        for (block, words) in words.chunks_mut(block_rows * width).enumerate() {
+            for j in 0..outputs {
+                let value = |i| if i < k { value(j, i) } else { 0.0 };
+                let first = block * block_rows;
+                match dtype {
+                    Dtype::F32 => fill_column(words, width, j, |row| value(first + row).to_bits()),
+                    Dtype::Bf16 => {
+                        fill_column(words, width, j, |row| bf16_pair(value(2 * (first + row)), value(2 * (first + row) + 1)));
+                    }
+                    Dtype::Q8 => {
+                        for (group, words) in words.chunks_exact_mut((GROUP_ROWS + 1) * width).enumerate() {
+                            let at = (first / (GROUP_ROWS + 1) + group) * GROUP;
+                            let bytes = quantize(&std::array::from_fn(|i| value(at + i)));
+                            let row = |row| if row < GROUP_ROWS { weight_word(bytes.words[row]) } else { bytes.scale.to_bits() };
+                            fill_column(words, width, j, row);
                         }
                     }
                 }
             }
-        });
+        }
     }
 }
 

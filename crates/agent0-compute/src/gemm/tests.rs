@@ -184,3 +184,22 @@ fn packing_keeps_the_values() {
         }
     }
 }
+
+#[test]
+fn a_matrix_packed_by_rows_is_the_one_packed_whole() {
+    let cx = Compute::new(2, Isa::detect());
+    for dtype in DTYPES {
+        for (n, k) in [(1, 1), (48, 64), (250, 77)] {
+            let w = noise(n * k, 2);
+            let whole = PackedMatrix::pack(&cx, &w, n, k, k, 1, 1.0, dtype);
+            let by_rows = PackedMatrix::from_rows(&cx, n, k, dtype, |rows, out| {
+                out.copy_from_slice(&w[rows.start * k..rows.end * k]);
+                Ok::<(), String>(())
+            });
+            let by_rows = by_rows.unwrap();
+            assert!((0..whole.panels()).all(|p| whole.panel(p) == by_rows.panel(p)), "{dtype:?} [{n}, {k}]");
+            let failing = PackedMatrix::from_rows(&cx, n, k, dtype, |rows, _| if rows.end == n { Err("torn") } else { Ok(()) });
+            assert_eq!(failing.err(), Some("torn"));
+        }
+    }
+}

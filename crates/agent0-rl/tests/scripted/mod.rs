@@ -70,7 +70,7 @@ impl ScriptedEngine {
         let stretches = stretches.iter().map(|stretch| stretch.iter().map(|token| vocabulary.add(token)).collect()).collect();
         Self {
             vocabulary: Arc::new(vocabulary),
-            info: EngineInfo { model: "scripted".into(), context: 4096, vocab: 0, numerics: "none".into() },
+            info: EngineInfo { model: "scripted".into(), context: 4096, vocab: 0, numerics: "none".into(), notes: Vec::new() },
             requests: Mutex::default(),
             stretches: Mutex::new(stretches),
         }
