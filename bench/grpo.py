@@ -30,7 +30,7 @@ def evolve(settings, program, runs, seed):
     """
     chosen = {
         "model": settings.model, "engine.threads": settings.threads, "engine.dtype": settings.dtype, "seed": seed, "iterations": 1,
-        "curriculum.steps": 0, "frontier.pool": 4 * settings.prompts, "frontier.max_pool": 12 * settings.prompts,
+        "curriculum.steps": 0, "frontier.pool": 4 * settings.prompts, "frontier.max_pool": 16 * settings.prompts,
         "frontier.min_kept": settings.prompts, "frontier.samples": 4, "frontier.low": 0.25, "frontier.high": 0.8,
         "executor.steps": settings.steps, "executor.tasks_per_step": settings.prompts, "executor.group_size": settings.samples,
         "executor.objective": "grpo", "executor.beta": 0.01, "rollout.max_tokens": settings.tokens,
@@ -61,7 +61,7 @@ def described(store, step, seconds, trained):
     for task, _, _, length, ids in answers:
         prompts[task] = array("I", ids).tolist()[:length]
     return {
-        "seconds": seconds, "trained_tokens": trained, "answers": len(answers), "prompts": [prompts[task] for task in sorted(prompts)],
+        "step": step, "seconds": seconds, "trained_tokens": trained, "answers": len(answers), "prompts": [prompts[task] for task in sorted(prompts)],
         "sampled_tokens": sum(answer[1] for answer in answers), "tool_calls": sum(len(json.loads(answer[2])) for answer in answers),
     }
 
@@ -80,13 +80,13 @@ def trl(environment, settings, hf, step, folder):
 
 
 def round_of(environment, settings, program, hf, number):
-    """Ours, then TRL, on the last step of a run that trained (the first samples from the base, which is cheaper)."""
+    """Ours, then TRL, on the step of a run that trained most."""
     with tempfile.TemporaryDirectory() as folder:
         steps = steps_of(evolve(settings, program, folder, number))
         if not steps:
-            raise Failed("no executor step of this run had a group with spread")
-        step = steps[-1]
-        say(f"round {number}, ours: {step['seconds']:.1f} s, {step['sampled_tokens']} sampled, {step['trained_tokens']} trained, {step['tool_calls']} tool calls")
+            raise Failed("no executor step of this run had a group with spread: more --prompts, --samples or --tokens")
+        step = max(steps, key=lambda step: step["trained_tokens"])
+        say(f"round {number}, ours, step {step['step']}: {step['seconds']:.1f} s, {step['sampled_tokens']} sampled, {step['trained_tokens']} trained, {step['tool_calls']} tool calls")
         peer = trl(environment, settings, hf, step, folder)
         say(f"round {number}, TRL: {peer['seconds']:.1f} s, {peer['sampled_tokens']} sampled, {peer['trained_tokens']} trained; scaled {peer['scaled_seconds']:.1f} s")
     step["prompts"] = len(step["prompts"])
@@ -98,7 +98,7 @@ def main():
     parser.add_argument("--prompts", type=int, default=4, help="tasks of a step")
     parser.add_argument("--samples", type=int, default=8, help="answers to each task")
     parser.add_argument("--tokens", type=int, default=256, help="most tokens of an answer")
-    parser.add_argument("--steps", type=int, default=3, help="executor steps of a run; the last that trained counts")
+    parser.add_argument("--steps", type=int, default=2, help="executor steps of a run of ours; the one that trained most counts")
     parser.add_argument("--dtype", default="auto", help="ours")
     parser.add_argument("--rows", type=int, default=8, help="answers in one pass of TRL")
     parser.add_argument("--checkpointing", type=int, choices=[0, 1], default=0, help="TRL's gradient checkpointing (slower, smaller)")
@@ -117,7 +117,7 @@ def main():
     if not rounds:
         raise SystemExit("no round was finished")
     print(f"{settings.prompts} prompts x {settings.samples} answers of at most {settings.tokens} tokens, {settings.threads} threads\n")
-    table(["round", "side", "seconds", "sampled", "trained", "tool calls", "TRL's at our tokens", "ours is times"],
+    table(["round", "side", "prompts", "seconds", "sampled", "trained", "tool calls", "TRL's at our tokens", "ours is times"],
           [row for number, each in enumerate(rounds, 1) for row in rows(number, each)])
     ratio = statistics.median(each["ratio"] for each in rounds)
     print(f"\nmedian: ours is {ratio:.2f} times as fast")
@@ -126,8 +126,8 @@ def main():
 
 def rows(number, each):
     ours, trl = each["ours"], each["trl"]
-    yield [number, "ours", ours["seconds"], ours["sampled_tokens"], ours["trained_tokens"], ours["tool_calls"], "", ""]
-    yield [number, "TRL", trl["seconds"], trl["sampled_tokens"], trl["trained_tokens"], 0, trl["scaled_seconds"], each["ratio"]]
+    yield [number, "ours", ours["prompts"], ours["seconds"], ours["sampled_tokens"], ours["trained_tokens"], ours["tool_calls"], "", ""]
+    yield [number, "TRL", ours["prompts"], trl["seconds"], trl["sampled_tokens"], trl["trained_tokens"], 0, trl["scaled_seconds"], each["ratio"]]
 
 
 main()
