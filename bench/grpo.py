@@ -72,7 +72,7 @@ def trl(environment, settings, hf, step, folder):
     prompts.write_text(json.dumps(step["prompts"]))
     result = environment.peer(
         "trl_step", model=hf, prompts=prompts, samples=settings.samples, tokens=max(1, round(step["sampled_tokens"] / step["answers"])),
-        rows=settings.rows, checkpointing=settings.checkpointing, threads=settings.threads,
+        rows=settings.rows, checkpointing=settings.checkpointing, cache=settings.cache, threads=settings.threads,
     )
     sampling = result["sampling_s"] * step["sampled_tokens"] / result["sampled_tokens"]
     training = (result["seconds"] - result["sampling_s"]) * step["trained_tokens"] / result["trained_tokens"]
@@ -102,6 +102,7 @@ def main():
     parser.add_argument("--dtype", default="auto", help="ours")
     parser.add_argument("--rows", type=int, default=8, help="answers in one pass of TRL")
     parser.add_argument("--checkpointing", type=int, choices=[0, 1], default=0, help="TRL's gradient checkpointing (slower, smaller)")
+    parser.add_argument("--cache", choices=["dynamic", "static"], default="static", help="of TRL's sampling (static was the faster)")
     settings = parser.parse_args()
     environment, program = options.environment(settings), options.agent0(settings).program
     hf = environment.model("hf", settings.model)

@@ -28,7 +28,7 @@ def pilot(settings, names, batch):
     seconds = {}
     for name in names:
         try:
-            result = transformers(settings, name, batch, limit=PILOT_TOKENS)
+            result = transformers(settings, name, batch, limit=min(PILOT_TOKENS, settings.new))
         except Failed as reason:
             say(f"batch {batch}, transformers {name}: failed ({reason})")
             continue
