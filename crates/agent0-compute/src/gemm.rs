@@ -84,6 +84,26 @@ struct Output {
     write: Write,
 }
 
+/// Weights that the tasks' later tiles need, to be asked for while the blocks of rows go through a panel.
+#[derive(Clone, Copy)]
+struct Ahead {
+    weights: *const u32,
+    /// Blocks of rows in the task, and which of them is at work.
+    of: usize,
+    block: usize,
+}
+
+impl Ahead {
+    /// Cache lines to ask for with each row of words: all are asked for before the last block is done.
+    fn lines(&self) -> usize {
+        match self.of {
+            1 => 0,
+            2 => 2,
+            _ => 1,
+        }
+    }
+}
+
 struct Product<'a> {
     cx: &'a Compute,
     rows: usize,
@@ -99,7 +119,8 @@ impl Product<'_> {
     fn run(&self) {
         let (blocks, panels) = (self.rows.div_ceil(MAX_ROWS), self.w.panels());
         let chunks = self.rows.div_ceil(CHUNK_ROWS);
-        let most = (GROUP_WORDS / (self.w.rows().max(1) * PANEL)).max(GROUP_PANELS);
+        // Where no other task needs the same panels, a task may be as long as it likes.
+        let most = if chunks == 1 { panels } else { (GROUP_WORDS / (self.w.rows().max(1) * PANEL)).max(GROUP_PANELS) };
         let group = (panels * chunks / (self.cx.threads() * TASKS_PER_THREAD)).clamp(1, most);
         let groups = panels.div_ceil(group);
         let chunk_blocks = CHUNK_ROWS / MAX_ROWS;
@@ -129,7 +150,9 @@ impl Product<'_> {
             let mut tile = |b: usize, p: usize| {
                 let at = (p * blocks.len() + b) * tile_len;
                 let partial = if parked > 0 { &mut partial[at..at + tile_len] } else { &mut [] };
-                self.tile(blocks.start + b, panels.start + p, steps.clone(), partial);
+                let next = if p + 1 < panels.len() { self.weights(panels.start + p + 1, from) } else { self.weights(panels.start, steps.end) };
+                let next = Ahead { weights: next, of: blocks.len(), block: b };
+                self.tile(blocks.start + b, panels.start + p, steps.clone(), partial, next);
             };
             if steps.end * words <= SHORT_ROWS {
                 (0..blocks.len()).for_each(|b| (0..panels.len()).for_each(|p| tile(b, p)));
@@ -139,13 +162,21 @@ impl Product<'_> {
         }
     }
 
+    /// Where a panel's weights begin at `step`, which may be past the last.
+    fn weights(&self, panel: usize, step: usize) -> *const u32 {
+        let (weights, width) = self.w.panel(panel);
+        weights.as_ptr().wrapping_add(step * width * self.w.dtype().weight_words())
+    }
+
     /// One block of rows times one panel, along `steps`. Sums that are not finished are kept in `partial`.
-    fn tile(&self, block: usize, panel: usize, steps: Range<usize>, partial: &mut [f32]) {
+    fn tile(&self, block: usize, panel: usize, steps: Range<usize>, partial: &mut [f32], next: Ahead) {
         let kernel = kernel(self.cx.isa(), self.w.dtype());
         let x = self.x.block(block);
         let (first_row, first_column) = (block * MAX_ROWS, panel * PANEL);
-        let (weights, width) = self.w.panel(panel);
+        let width = self.w.panel(panel).1;
         let b_step = width * self.w.dtype().weight_words();
+        let lines = next.lines();
+        let mut asked = next.block * steps.len() * self.w.dtype().weight_words() * lines;
         let columns = width.min(self.w.n() - first_column);
         let (first, last) = (steps.start == 0, steps.end == self.w.steps());
         for rows in kernel.row_groups(x.rows) {
@@ -162,15 +193,18 @@ impl Product<'_> {
                         a: x.start.add(rows.start * x.row + steps.start * x.step),
                         a_row: x.row,
                         a_step: x.step,
-                        b: weights.as_ptr().add(steps.start * b_step + strip.start),
+                        b: self.weights(panel, steps.start).add(strip.start),
                         b_step,
                         ahead: PREFETCH_ROWS * width,
+                        next: next.weights.wrapping_add(16 * asked),
+                        next_lines: if 16 * asked < steps.len() * b_step { lines } else { 0 },
                         start: if first { std::ptr::null() } else { parked },
                         start_row: PANEL,
                         out: parked,
                         out_row: PANEL,
                         write: Write::Set,
                     };
+                    asked += steps.len() * self.w.dtype().weight_words() * lines;
                     let whole = strip.end <= columns;
                     if last && whole {
                         tile = Tile { out: y, out_row: self.y.ld, write: self.y.write, ..tile };

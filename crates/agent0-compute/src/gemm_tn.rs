@@ -132,6 +132,8 @@ impl Job<'_> {
                             b: wide.as_ptr().add(columns.start).cast(),
                             b_step: ld,
                             ahead: STRIP,
+                            next: std::ptr::null(),
+                            next_lines: 0,
                             start: if from == 0 { std::ptr::null() } else { at },
                             start_row: STRIP,
                             out: at,

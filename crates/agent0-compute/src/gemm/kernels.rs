@@ -241,6 +241,11 @@ mod x86 {
                 // SAFETY: a prefetch of any address is harmless.
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
             }
+            #[inline(always)]
+            unsafe fn prefetch_far(at: *const u32) {
+                // SAFETY: a prefetch of any address is harmless.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+            }
         };
     }
 

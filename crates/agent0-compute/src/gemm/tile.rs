@@ -20,8 +20,11 @@ pub(crate) struct Tile {
     /// The weight words of a step start at `b + step * b_step`.
     pub(crate) b: *const u32,
     pub(crate) b_step: usize,
-    /// Weights so many words ahead are asked for in advance.
+    /// Weights so many words ahead are asked for in advance, to be near when this tile needs them ...
     pub(crate) ahead: usize,
+    /// ... and from here on so many cache lines with every row of words: weights that later tiles need.
+    pub(crate) next: *const u32,
+    pub(crate) next_lines: usize,
     /// Sums to go on from; null to start at zero.
     pub(crate) start: *const f32,
     pub(crate) start_row: usize,
@@ -56,6 +59,9 @@ pub(crate) trait Arithmetic {
     /// Asks for the cache line at `at`, which need not exist.
     #[inline(always)]
     unsafe fn prefetch(_at: *const u32) {}
+    /// The same, into the second-level cache.
+    #[inline(always)]
+    unsafe fn prefetch_far(_at: *const u32) {}
 }
 
 /// Computes a tile of `ROWS` rows and `VECTORS` vectors.
@@ -79,7 +85,7 @@ pub(crate) unsafe fn tile<T: Arithmetic, const ROWS: usize, const VECTORS: usize
                 T::prefetch(t.out.wrapping_add(row * t.out_row + 16 * line).cast());
             }
         }
-        let (mut a, mut b) = (t.a, t.b);
+        let (mut a, mut b, mut next) = (t.a, t.b, t.next);
         for _ in 0..t.steps {
             let mut weights = [T::weights(b); VECTORS];
             for (v, weights) in weights.iter_mut().enumerate() {
@@ -87,6 +93,10 @@ pub(crate) unsafe fn tile<T: Arithmetic, const ROWS: usize, const VECTORS: usize
             }
             for line in 0..(VECTORS * T::LANES).div_ceil(16) {
                 T::prefetch(b.wrapping_add(t.ahead + 16 * line));
+            }
+            for _ in 0..t.next_lines {
+                T::prefetch_far(next);
+                next = next.wrapping_add(16);
             }
             for (row, sums) in sums.iter_mut().enumerate() {
                 let x = T::broadcast(a.add(row * t.a_row));
@@ -150,7 +160,7 @@ pub(crate) unsafe fn tile_of_groups<T: GroupArithmetic, const ROWS: usize, const
             }
         }
         let (a_word, b_word) = (t.a_step / (GROUP_ROWS + 2), t.b_step / (GROUP_ROWS + 1));
-        let (mut a, mut b) = (t.a, t.b);
+        let (mut a, mut b, mut next) = (t.a, t.b, t.next);
         for _ in 0..t.steps {
             let offsets = a.add((GROUP_ROWS + 1) * a_word);
             let mut sums: [[T::Sum; VECTORS]; ROWS] = std::array::from_fn(|row| [T::start(offsets.add(row)); VECTORS]);
@@ -159,6 +169,10 @@ pub(crate) unsafe fn tile_of_groups<T: GroupArithmetic, const ROWS: usize, const
                 let weights: [T::B; VECTORS] = std::array::from_fn(|v| T::weights(b.add(v * lanes)));
                 for line in 0..(VECTORS * lanes).div_ceil(16) {
                     T::Float::prefetch(b.wrapping_add(t.ahead + 16 * line));
+                }
+                for _ in 0..t.next_lines {
+                    T::Float::prefetch_far(next);
+                    next = next.wrapping_add(16);
                 }
                 for (row, sums) in sums.iter_mut().enumerate() {
                     let x = T::broadcast(a.add(row));
