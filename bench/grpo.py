@@ -33,7 +33,8 @@ def evolve(settings, program, runs, seed):
         "curriculum.steps": 0, "frontier.pool": 4 * settings.prompts, "frontier.max_pool": 16 * settings.prompts,
         "frontier.min_kept": settings.prompts, "frontier.samples": 4, "frontier.low": 0.25, "frontier.high": 0.8,
         "executor.steps": settings.steps, "executor.tasks_per_step": settings.prompts, "executor.group_size": settings.samples,
-        "executor.objective": "grpo", "executor.beta": 0.01, "rollout.max_tokens": settings.tokens,
+        "executor.updates_per_step": 1, "executor.objective": "grpo", "executor.beta": 0.01,
+        "rollout.max_tokens": settings.tokens,
     }
     sets = [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
     command = [program, "evolve", "--preset", "laptop", *sets, "--runs", runs, "--name", "grpo", "--quiet", "--json"]
@@ -86,11 +87,15 @@ def round_of(environment, settings, program, hf, number):
         if not steps:
             raise Failed("no executor step of this run had a group with spread: more --prompts, --samples or --tokens")
         step = max(steps, key=lambda step: step["trained_tokens"])
-        say(f"round {number}, ours, step {step['step']}: {step['seconds']:.1f} s, {step['sampled_tokens']} sampled, {step['trained_tokens']} trained, {step['tool_calls']} tool calls")
+        say(f"round {number}, ours, step {step['step']}: {counts(step)}, {step['tool_calls']} tool calls")
         peer = trl(environment, settings, hf, step, folder)
-        say(f"round {number}, TRL: {peer['seconds']:.1f} s, {peer['sampled_tokens']} sampled, {peer['trained_tokens']} trained; scaled {peer['scaled_seconds']:.1f} s")
+        say(f"round {number}, TRL: {counts(peer)}; at our tokens {peer['scaled_seconds']:.1f} s")
     step["prompts"] = len(step["prompts"])
     return {"ours": step, "trl": peer, "ratio": peer["scaled_seconds"] / step["seconds"]}
+
+
+def counts(step):
+    return f"{step['seconds']:.1f} s, {step['sampled_tokens']} tokens sampled, {step['trained_tokens']} trained"
 
 
 def main():
@@ -118,8 +123,8 @@ def main():
     if not rounds:
         raise SystemExit("no round was finished")
     print(f"{settings.prompts} prompts x {settings.samples} answers of at most {settings.tokens} tokens, {settings.threads} threads\n")
-    table(["round", "side", "prompts", "seconds", "sampled", "trained", "tool calls", "TRL's at our tokens", "ours is times"],
-          [row for number, each in enumerate(rounds, 1) for row in rows(number, each)])
+    header = ["round", "side", "prompts", "seconds", "sampled", "trained", "tool calls", "TRL's at our tokens", "ours is times"]
+    table(header, [row for number, each in enumerate(rounds, 1) for row in rows(number, each)])
     ratio = statistics.median(each["ratio"] for each in rounds)
     print(f"\nmedian: ours is {ratio:.2f} times as fast")
     finish({"threads": settings.threads, "grpo": rounds, "median_ratio": ratio}, settings.out)
