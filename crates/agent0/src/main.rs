@@ -1,5 +1,6 @@
 //! The `agent0` command: one file per subcommand, this one says which.
 
+mod bench;
 mod cli;
 mod doctor;
 mod evolve;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Model(args) => model::run(&args),
         Command::Sandbox(args) => sandbox::run(&args),
+        Command::Bench(args) => bench::run(&args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("agent0: {error:#}");
