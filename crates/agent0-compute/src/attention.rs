@@ -14,7 +14,7 @@ use std::ops::Range;
 use crate::lanes::{LANES, Lanes, dispatch};
 use crate::share::Shared;
 use crate::{Compute, dot, exp::exp};
-pub use backward::attention_backward;
+pub use backward::{Segment, attention_backward};
 use product::{Left, MAX_PARTS, Right, Start, product};
 
 /// Tokens in a block.

@@ -32,6 +32,15 @@ pub struct Datum {
     pub clip_high: f32,
 }
 
+/// One sequence to score.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScoreRequest {
+    /// The tokens.
+    pub ids: Vec<TokenId>,
+    /// Whose log-probabilities are asked for, as long as `ids`. Entry 0, which has no prediction, is not looked at.
+    pub wanted: Vec<bool>,
+}
+
 /// What all data of one call share.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PolicyLoss {

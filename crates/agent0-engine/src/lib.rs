@@ -15,7 +15,7 @@ mod datum;
 mod sampling;
 
 pub use codec::{Codec, CodecError, Message, Role};
-pub use datum::{AdamParams, Datum, ForwardBackward, OptimStep, PolicyLoss, TokenStats};
+pub use datum::{AdamParams, Datum, ForwardBackward, OptimStep, PolicyLoss, ScoreRequest, TokenStats};
 pub use sampling::{SampleRequest, Sampled, SamplingParams, StopReason, StopRule, StopState};
 
 use std::path::Path;
@@ -112,9 +112,10 @@ pub trait Engine: Send + Sync {
     /// again, and a prefix cache makes that cheap. Cancelled by dropping the future.
     async fn sample(&self, request: SampleRequest) -> Result<Vec<Sampled>, EngineError>;
 
-    /// Log-probability of each token given those before it, at temperature 1 over the full vocabulary.
-    /// One vector per sequence, as long as the sequence; entry 0, which has no context, is 0.
-    async fn logprobs(&self, sequences: Vec<Vec<TokenId>>, weights: Weights) -> Result<Vec<Vec<f32>>, EngineError>;
+    /// Log-probability of each wanted token given those before it, at temperature 1 over the full vocabulary.
+    /// One vector per sequence, as long as the sequence; 0 where nothing was asked for. Neighbours that begin alike
+    /// pay for their common beginning once.
+    async fn logprobs(&self, sequences: Vec<ScoreRequest>, weights: Weights) -> Result<Vec<Vec<f32>>, EngineError>;
 
     /// Adds an untrained adapter.
     async fn create_adapter(&self, spec: LoraSpec) -> Result<AdapterId, EngineError>;
@@ -125,7 +126,8 @@ pub trait Engine: Send + Sync {
     /// Frees a snapshot.
     async fn release(&self, snapshot: SnapshotId) -> Result<(), EngineError>;
 
-    /// Adds the gradient of `loss` over `data` to the adapter's accumulated gradient.
+    /// Adds the gradient of `loss` over `data` to the adapter's accumulated gradient. Neighbours that begin alike pay
+    /// for their common beginning once.
     async fn forward_backward(&self, adapter: AdapterId, data: Vec<Datum>, loss: PolicyLoss) -> Result<ForwardBackward, EngineError>;
 
     /// Applies one AdamW step with the accumulated gradient and clears it.

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use agent0_engine::{AdamParams, AdapterId, Datum, PolicyLoss, TokenId, TokenStats, Weights};
-use agent0_rl::{Scored, StepMetrics, data, step_metrics};
+use agent0_engine::{AdamParams, AdapterId, Datum, PolicyLoss, ScoreRequest, TokenStats, Weights};
+use agent0_rl::{Scored, StepMetrics, Trajectory, data, step_metrics};
 
 use crate::error::EvolveError;
 use crate::observer::Event;
@@ -108,9 +108,13 @@ impl Run<'_> {
     }
 
     async fn reference_logprobs(&self, scored: &[Scored<'_>], reference: Weights) -> Result<Vec<Vec<f32>>, EvolveError> {
-        let sequences: Vec<Vec<TokenId>> = scored.iter().map(|scored| scored.trajectory.ids.clone()).collect();
-        let mut logprobs = Vec::with_capacity(sequences.len());
-        for batch in micro_batches(sequences, Vec::len, self.config.training.micro_batch_tokens) {
+        let request = |scored: &Scored<'_>| {
+            let Trajectory { ids, sampled, .. } = scored.trajectory;
+            ScoreRequest { ids: ids.clone(), wanted: sampled.clone() }
+        };
+        let requests: Vec<ScoreRequest> = scored.iter().map(request).collect();
+        let mut logprobs = Vec::with_capacity(requests.len());
+        for batch in micro_batches(requests, |request| request.ids.len(), self.config.training.micro_batch_tokens) {
             logprobs.extend(self.machinery.engine.logprobs(batch, reference).await?);
         }
         Ok(logprobs)

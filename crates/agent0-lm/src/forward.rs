@@ -85,20 +85,33 @@ pub(crate) struct Activations {
     pub(crate) x: Vec<f32>,
     /// Normalised input of a linear, `[rows, hidden]`.
     pub(crate) h: Vec<f32>,
-    /// Queries, keys and values `[rows, qkv_width]`, before head norms and rotation ...
+    pub(crate) projections: Projections,
+    /// Output of attention, `[rows, heads * head_dim]`.
+    pub(crate) attended: Vec<f32>,
+    /// `silu(gate) * up`, `[rows, ffn]`.
+    pub(crate) act: Vec<f32>,
+    /// `A x` of the LoRA update of each site, for the range of rows that came last.
+    pub(crate) z: [Vec<f32>; Site::ALL.len()],
+    positions: Vec<u32>,
+    attend: Vec<AttendRow>,
+}
+
+/// The wide activations of one layer: what takes longest to compute, and most of the memory.
+#[derive(Default)]
+pub(crate) struct Projections {
+    /// Queries, keys and values `[rows, qkv_width]`, before head norms and rotation (only where heads are normed) ...
     pub(crate) qkv_raw: Vec<f32>,
     /// ... and after.
     pub(crate) qkv: Vec<f32>,
-    /// Output of attention, `[rows, heads * head_dim]`.
-    pub(crate) attended: Vec<f32>,
     /// Gate and up projections, `[rows, 2 ffn]`.
     pub(crate) gate_up: Vec<f32>,
-    /// `silu(gate) * up`, `[rows, ffn]`.
-    pub(crate) act: Vec<f32>,
-    /// Scratch of the LoRA products.
-    z: Vec<f32>,
-    positions: Vec<u32>,
-    attend: Vec<AttendRow>,
+}
+
+impl Projections {
+    fn resize(&mut self, model: &Model, rows: usize) {
+        self.qkv.resize(rows * model.qkv_width(), 0.0);
+        self.gate_up.resize(rows * 2 * model.config.ffn, 0.0);
+    }
 }
 
 impl Activations {
@@ -106,11 +119,7 @@ impl Activations {
     pub(crate) fn begin(&mut self, model: &Model, batch: &Batch) {
         let (rows, hidden) = (batch.rows.len(), model.config.hidden);
         self.x.resize(rows * hidden, 0.0);
-        self.h.resize(rows * hidden, 0.0);
-        self.qkv.resize(rows * model.qkv_width(), 0.0);
-        self.attended.resize(rows * model.config.heads * model.config.head_dim, 0.0);
-        self.gate_up.resize(rows * 2 * model.config.ffn, 0.0);
-        self.act.resize(rows * model.config.ffn, 0.0);
+        self.resize(model, rows);
         self.positions.clear();
         self.positions.extend(batch.rows.iter().map(|row| row.position));
         self.attend.clear();
@@ -118,6 +127,15 @@ impl Activations {
         for (row, x) in batch.rows.iter().zip(self.x.chunks_exact_mut(hidden)) {
             model.embed(row.token, x);
         }
+    }
+
+    /// Sizes what a layer writes; `begin` does so too.
+    pub(crate) fn resize(&mut self, model: &Model, rows: usize) {
+        let c = &model.config;
+        self.h.resize(rows * c.hidden, 0.0);
+        self.projections.resize(model, rows);
+        self.attended.resize(rows * c.heads * c.head_dim, 0.0);
+        self.act.resize(rows * c.ffn, 0.0);
     }
 
     /// One layer, `x` to `x`. `storage` holds this layer's blocks: the rows' keys and values are written into it.
@@ -136,7 +154,7 @@ impl Activations {
         self.store_keys_values(model, batch, storage);
         let batch = batch.only(wanted);
         keep_rows(&mut self.x, model.config.hidden, wanted);
-        keep_rows(&mut self.qkv, model.qkv_width(), wanted);
+        keep_rows(&mut self.projections.qkv, model.qkv_width(), wanted);
         keep_rows(&mut self.attend, 1, wanted);
         self.attend(cx, model, layer, index, &batch, storage, None);
         self.feed_forward_half(cx, model, layer, index, &batch);
@@ -165,7 +183,7 @@ impl Activations {
         let (width, q_width, kv_width) = (model.qkv_width(), c.heads * c.head_dim, c.kv_heads * c.head_dim);
         let shape = kv_shape(model);
         let block_len = shape.block_len();
-        for (row, qkv) in batch.rows.iter().zip(self.qkv.chunks_exact(width)) {
+        for (row, qkv) in batch.rows.iter().zip(self.projections.qkv.chunks_exact(width)) {
             let position = row.position as usize;
             let block = batch.tables[row.sequence as usize][position / KV_BLOCK] as usize;
             let (k, v) = qkv[q_width..].split_at(kv_width);
@@ -187,7 +205,8 @@ impl Activations {
     ) {
         let c = &model.config;
         let (shape, width, q_width) = (kv_shape(model), model.qkv_width(), c.heads * c.head_dim);
-        attention(cx, shape, c.heads, &self.qkv, width, &self.attend, storage, &batch.tables, &mut self.attended, q_width, lse);
+        let q = &self.projections.qkv;
+        attention(cx, shape, c.heads, q, width, &self.attend, storage, &batch.tables, &mut self.attended, q_width, lse);
         layer.output.forward(cx, batch.rows.len(), &self.attended, &mut self.x, Write::Add);
         apply_lora(cx, batch, index, Site::Output, &self.attended, q_width, &mut self.x, c.hidden, &mut self.z);
     }
@@ -197,14 +216,15 @@ impl Activations {
         let c = &model.config;
         let (rows, width, q_width) = (batch.rows.len(), model.qkv_width(), c.heads * c.head_dim);
         rms_norm(cx, rows, &self.x, c.hidden, &layer.attn_norm, c.rms_eps, &mut self.h);
-        layer.qkv.forward(cx, rows, &self.h, &mut self.qkv, Write::Set);
-        apply_lora(cx, batch, index, Site::Qkv, &self.h, c.hidden, &mut self.qkv, width, &mut self.z);
+        let Projections { qkv, qkv_raw, .. } = &mut self.projections;
+        layer.qkv.forward(cx, rows, &self.h, qkv, Write::Set);
+        apply_lora(cx, batch, index, Site::Qkv, &self.h, c.hidden, qkv, width, &mut self.z);
         if let Some((q_norm, k_norm)) = &layer.head_norms {
-            self.qkv_raw.clone_from(&self.qkv);
-            head_norm(cx, rows, &mut self.qkv, width, c.heads, c.head_dim, q_norm, c.rms_eps);
-            head_norm(cx, rows, &mut self.qkv[q_width..], width, c.kv_heads, c.head_dim, k_norm, c.rms_eps);
+            qkv_raw.clone_from(qkv);
+            head_norm(cx, rows, qkv, width, c.heads, c.head_dim, q_norm, c.rms_eps);
+            head_norm(cx, rows, &mut qkv[q_width..], width, c.kv_heads, c.head_dim, k_norm, c.rms_eps);
         }
-        rope(cx, rows, &mut self.qkv, width, c.heads + c.kv_heads, c.head_dim, &self.positions, &model.rope, false);
+        rope(cx, rows, qkv, width, c.heads + c.kv_heads, c.head_dim, &self.positions, &model.rope, false);
     }
 
     /// `x += W_d (silu(g) * u)`.
@@ -220,9 +240,10 @@ impl Activations {
         let c = &model.config;
         let rows = batch.rows.len();
         rms_norm(cx, rows, &self.x, c.hidden, &layer.ffn_norm, c.rms_eps, &mut self.h);
-        layer.gate_up.forward(cx, rows, &self.h, &mut self.gate_up, Write::Set);
-        apply_lora(cx, batch, index, Site::GateUp, &self.h, c.hidden, &mut self.gate_up, 2 * c.ffn, &mut self.z);
-        swiglu(cx, rows, &self.gate_up, c.ffn, &mut self.act);
+        let gate_up = &mut self.projections.gate_up;
+        layer.gate_up.forward(cx, rows, &self.h, gate_up, Write::Set);
+        apply_lora(cx, batch, index, Site::GateUp, &self.h, c.hidden, gate_up, 2 * c.ffn, &mut self.z);
+        swiglu(cx, rows, gate_up, c.ffn, &mut self.act);
     }
 
     /// Positions of the rows, for the backward rotation.
@@ -233,10 +254,21 @@ impl Activations {
 
 /// Adds each range's LoRA update of a site.
 #[allow(clippy::too_many_arguments)]
-fn apply_lora(cx: &Compute, batch: &Batch, layer: usize, site: Site, x: &[f32], ldx: usize, y: &mut [f32], ldy: usize, z: &mut Vec<f32>) {
+fn apply_lora(
+    cx: &Compute,
+    batch: &Batch,
+    layer: usize,
+    site: Site,
+    x: &[f32],
+    ldx: usize,
+    y: &mut [f32],
+    ldy: usize,
+    z: &mut [Vec<f32>; Site::ALL.len()],
+) {
     for (range, weights) in &batch.adapters {
         if let Some(weights) = weights {
-            weights.apply(cx, layer, site, range.len(), &x[range.start * ldx..], ldx, &mut y[range.start * ldy..], ldy, z);
+            let (x, y) = (&x[range.start * ldx..], &mut y[range.start * ldy..]);
+            weights.apply(cx, layer, site, range.len(), x, ldx, y, ldy, &mut z[site as usize]);
         }
     }
 }

@@ -19,6 +19,7 @@ mod kv;
 mod local;
 mod lora;
 mod memory;
+mod micro_batch;
 mod model;
 mod optimizer;
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use agent0_compute::{Compute, Dtype, Isa, KV_BLOCK};
 use agent0_engine::{
     AdamParams, AdapterId, Datum, Engine, EngineError, EngineInfo, ForwardBackward, LINEAR_LAYERS, LoraSpec, OptimStep, PolicyLoss,
-    SampleRequest, Sampled, SnapshotId, TokenId, Weights,
+    SampleRequest, Sampled, ScoreRequest, SnapshotId, TokenId, Weights,
 };
 use tokio::sync::oneshot;
 
@@ -44,7 +44,7 @@ pub struct LocalOptions {
     pub max_batch: Option<usize>,
     /// Longest sequence, in tokens; the model's own, at most 8,192, by default.
     pub context: Option<usize>,
-    /// Most tokens of a training micro-batch; 2,048 by default. Bounds the memory of training.
+    /// Most rows of a training micro-batch, a common beginning counted once; 2,048 by default. Bounds the memory of training.
     pub micro_tokens: Option<usize>,
     /// The Hugging Face name of the model, which saved adapters give as their base; the file's own word by default.
     pub base: Option<String>,
@@ -61,7 +61,7 @@ type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
 
 enum Command {
     Sample(SampleRequest, SampleReply),
-    Logprobs(Vec<Vec<TokenId>>, Weights, Reply<Vec<Vec<f32>>>),
+    Logprobs(Vec<ScoreRequest>, Weights, Reply<Vec<Vec<f32>>>),
     CreateAdapter(LoraSpec, Reply<AdapterId>),
     Publish(AdapterId, Reply<SnapshotId>),
     Release(SnapshotId, Reply<()>),
@@ -147,7 +147,7 @@ impl Engine for LocalEngine {
         self.call(|reply| Command::Sample(request, reply)).await
     }
 
-    async fn logprobs(&self, sequences: Vec<Vec<TokenId>>, weights: Weights) -> Result<Vec<Vec<f32>>, EngineError> {
+    async fn logprobs(&self, sequences: Vec<ScoreRequest>, weights: Weights) -> Result<Vec<Vec<f32>>, EngineError> {
         self.call(|reply| Command::Logprobs(sequences, weights, reply)).await
     }
 
@@ -283,10 +283,13 @@ impl Worker {
         }
     }
 
-    fn logprobs(&mut self, sequences: &[Vec<TokenId>], weights: Weights) -> Result<Vec<Vec<f32>>, EngineError> {
+    fn logprobs(&mut self, sequences: &[ScoreRequest], weights: Weights) -> Result<Vec<Vec<f32>>, EngineError> {
         let weights = self.weights(weights)?;
-        for ids in sequences {
+        for ScoreRequest { ids, wanted } in sequences {
             self.check_ids(ids, 2, self.model.context)?;
+            if wanted.len() != ids.len() {
+                return Err(EngineError::Request(format!("{} marks of wanted tokens for {} tokens", wanted.len(), ids.len())));
+            }
         }
         Ok(self.trainer.logprobs(&self.cx, &self.model, weights, sequences, self.micro_tokens))
     }

@@ -171,7 +171,7 @@ impl LoraWeights {
 
     /// Adds the update of a site to its output: `y += scale * B A x`, for `rows` rows.
     ///
-    /// `x [rows, ..]` with stride `ldx`, `y [rows, ..]` with stride `ldy`; `z` is scratch.
+    /// `x [rows, ..]` with stride `ldx`, `y [rows, ..]` with stride `ldy`; `z` becomes `A x`, `[rows, parts * rank]`.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn apply(
         &self,
@@ -195,9 +195,12 @@ impl LoraWeights {
     }
 }
 
-/// The transposed operands that one backward pass needs, packed from the weights as they are.
+/// The transposed operands of the backward pass, packed when the weights have changed.
+#[derive(Default)]
 pub(crate) struct LoraBackward {
     groups: Vec<Option<GroupBackward>>,
+    /// [`LoraWeights::version`] of what is packed; 0 at first, which no weights have.
+    version: u64,
 }
 
 struct GroupBackward {
@@ -208,13 +211,18 @@ struct GroupBackward {
 }
 
 impl LoraBackward {
-    pub(crate) fn new(cx: &Compute, weights: &LoraWeights) -> Self {
+    /// Packs the operands of `weights`, unless it holds them already.
+    pub(crate) fn update(&mut self, cx: &Compute, weights: &LoraWeights) {
+        if self.version == weights.version {
+            return;
+        }
         let (rank, scale) = (weights.spec.rank, weights.scale());
         let transpose = |group: &LoraGroup| GroupBackward {
             down: PackedMatrix::pack(cx, &group.a, group.inputs, group.parts.len() * rank, 1, group.inputs, 1.0, Dtype::F32),
             up: group.parts.iter().map(|p| PackedMatrix::pack(cx, &p.b, rank, p.width, 1, rank, scale, Dtype::F32)).collect(),
         };
-        Self { groups: weights.groups.iter().map(|g| g.as_ref().map(transpose)).collect() }
+        self.groups = weights.groups.iter().map(|g| g.as_ref().map(transpose)).collect();
+        self.version = weights.version;
     }
 }
 
@@ -243,50 +251,45 @@ impl LoraGradient {
     }
 }
 
-/// Backward pass of a site's update: adds to the gradient of `A` and `B`, and to the gradient of the input.
-///
-/// With `y += scale * B z`, `z = A x`: `dB += scale * dy^T z`, `dz = scale * dy B`, `dA += dz^T x`, `dx += dz A`.
-/// `x [rows, inputs]` with stride `ldx` is the site's input, `dy` the gradient of its output; `dx` gets the update's
-/// share when given.
-#[allow(clippy::too_many_arguments)]
-pub(crate) fn lora_backward(
-    cx: &Compute,
-    weights: &LoraWeights,
-    operands: &LoraBackward,
-    gradient: &mut LoraGradient,
-    layer: usize,
-    site: Site,
-    rows: usize,
-    x: &[f32],
-    ldx: usize,
-    dy: &[f32],
-    lddy: usize,
-    dx: Option<(&mut [f32], usize)>,
-    scratch: &mut LoraScratch,
-) {
-    let Some(group) = weights.group(layer, site) else { return };
-    let index = layer * 4 + site as usize;
-    let Some(transposed) = &operands.groups[index] else { return };
-    let rank = weights.spec.rank;
-    let ldz = group.parts.len() * rank;
-    scratch.z.resize(rows * ldz, 0.0);
-    scratch.dz.resize(rows * ldz, 0.0);
-    gemm(cx, rows, x, ldx, &group.down, &mut scratch.z, ldz, Write::Set);
-    let first = gradient.first[index];
-    for (p, part) in group.parts.iter().enumerate() {
-        let db = &mut gradient.matrices[first + 1 + p];
-        gemm_tn(cx, rows, &dy[part.column..], lddy, part.width, &scratch.z[p * rank..], ldz, rank, weights.scale(), db, rank);
-        gemm(cx, rows, &dy[part.column..], lddy, &transposed.up[p], &mut scratch.dz[p * rank..], ldz, Write::Set);
-    }
-    gemm_tn(cx, rows, &scratch.dz, ldz, ldz, x, ldx, group.inputs, 1.0, &mut gradient.matrices[first], group.inputs);
-    if let Some((dx, lddx)) = dx {
-        gemm(cx, rows, &scratch.dz, ldz, &transposed.down, dx, lddx, Write::Add);
-    }
+/// One site's update in a backward pass: `y += scale * B z`, `z = A x`.
+pub(crate) struct SiteBackward<'a> {
+    pub(crate) cx: &'a Compute,
+    pub(crate) weights: &'a LoraWeights,
+    pub(crate) operands: &'a LoraBackward,
+    pub(crate) layer: usize,
+    pub(crate) site: Site,
+    pub(crate) rows: usize,
+    /// `A x` from the forward pass, `[rows, parts * rank]`.
+    pub(crate) z: &'a [f32],
+    /// Gradient of `z`, between the two calls below.
+    pub(crate) dz: &'a mut Vec<f32>,
 }
 
-/// Buffers of [`lora_backward`], kept between calls.
-#[derive(Default)]
-pub(crate) struct LoraScratch {
-    z: Vec<f32>,
-    dz: Vec<f32>,
+impl SiteBackward<'_> {
+    /// `dz = scale * dy B` and `dx += dz A`, for `dy [rows, outputs]` and `dx [rows, inputs]`.
+    pub(crate) fn input(&mut self, dy: &[f32], dx: &mut [f32]) {
+        let index = self.layer * 4 + self.site as usize;
+        let (Some(group), Some(transposed)) = (&self.weights.groups[index], &self.operands.groups[index]) else { return };
+        let (rank, ldz) = (self.weights.spec.rank, group.parts.len() * self.weights.spec.rank);
+        let ldy = dy.len() / self.rows;
+        self.dz.resize(self.rows * ldz, 0.0);
+        for (p, (part, up)) in group.parts.iter().zip(&transposed.up).enumerate() {
+            gemm(self.cx, self.rows, &dy[part.column..], ldy, up, &mut self.dz[p * rank..], ldz, Write::Set);
+        }
+        gemm(self.cx, self.rows, self.dz, ldz, &transposed.down, dx, group.inputs, Write::Add);
+    }
+
+    /// After [`SiteBackward::input`]: `dB += scale * dy^T z` and `dA += dz^T x`, for the site's input `x [rows, inputs]`.
+    pub(crate) fn weights(&self, x: &[f32], dy: &[f32], gradient: &mut LoraGradient) {
+        let index = self.layer * 4 + self.site as usize;
+        let Some(group) = &self.weights.groups[index] else { return };
+        let (rank, scale, ldz) = (self.weights.spec.rank, self.weights.scale(), group.parts.len() * self.weights.spec.rank);
+        let (cx, rows, ldy) = (self.cx, self.rows, dy.len() / self.rows);
+        let first = gradient.first[index];
+        for (p, part) in group.parts.iter().enumerate() {
+            let db = &mut gradient.matrices[first + 1 + p];
+            gemm_tn(cx, rows, &dy[part.column..], ldy, part.width, &self.z[p * rank..], ldz, rank, scale, db, rank);
+        }
+        gemm_tn(cx, rows, self.dz, ldz, ldz, x, group.inputs, group.inputs, 1.0, &mut gradient.matrices[first], group.inputs);
+    }
 }

@@ -41,8 +41,7 @@ fn logits_match_transformers() {
             let cx = Compute::new(2, isa);
             let model = load(&cx, name);
             let (vocab, width) = (model.config.vocab, model.config.hidden);
-            // The forward pass leaves out each sequence's last token; an appended one makes room for it.
-            let sequences: Vec<Vec<u32>> = all_ids.chunks(37).map(|s| [s, &[0]].concat()).collect();
+            let sequences: Vec<&[u32]> = all_ids.chunks(37).collect();
             let mut trainer = Trainer::default();
             let stream = trainer.stream(&cx, &model, &sequences);
             let mut hidden = vec![0.0; stream.len()];
@@ -70,8 +69,9 @@ fn lora_gradients_match_autograd() {
             let model = load(&cx, &format!("tiny-{kind}"));
             let (weights, _) = peft::load(&cx, &folder.join("adapter"), &model.config).unwrap();
             let data: Vec<Datum> = (0..2).map(|s| datum(&expected, s)).collect();
-            // A limit of 30 tokens makes two micro-batches: their gradients must add up.
-            for micro_tokens in [1000, 30] {
+            // A limit of 30 makes two micro-batches, whose gradients must add up; below a sequence's length, projections
+            // are computed again.
+            for micro_tokens in [1000, 30, 5] {
                 let (gradient, loss) = gradient(&cx, &model, &weights, &data, micro_tokens, &expected);
                 assert!((loss - f64::from(floats(&expected, "loss")[0])).abs() < 1e-5);
                 for (name, ours) in peft::named(&model.config, &weights, &gradient.matrices) {
@@ -81,6 +81,50 @@ fn lora_gradients_match_autograd() {
                     assert!(scale > 0.0 && worst / scale <= 1e-4, "{kind} {isa} {name}: off by {worst} of {scale}");
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn a_shared_beginning_changes_no_logprob_and_the_gradient_by_rounding_only() {
+    let folder = fixture("gradients-qwen3");
+    let bytes = std::fs::read(folder.join("gradients.safetensors")).unwrap();
+    let stored = SafeTensors::deserialize(&bytes).unwrap();
+    for isa in Isa::available() {
+        let cx = Compute::new(2, isa);
+        let model = load(&cx, "tiny-qwen3");
+        let weights = Arc::new(peft::load(&cx, &folder.join("adapter"), &model.config).unwrap().0);
+        // The first two share 50 tokens, the last two 70: three blocks and one more. All but the first 20 are trained.
+        let data: Vec<Datum> = [(50, 9), (70, 30), (70, 21)]
+            .iter()
+            .enumerate()
+            .map(|(s, &(common, own))| {
+                let ids: Vec<u32> = (0..common).map(|i| 3 + i * 7 % 150).chain((0..own).map(|i| 5 + (i * 11 + s as u32) % 140)).collect();
+                let n = ids.len();
+                Datum {
+                    weights: (0..n).map(|t| if t < 20 { 0.0 } else { 0.01 }).collect(),
+                    old_logprobs: vec![-5.0; n],
+                    ref_logprobs: vec![-5.1; n],
+                    advantages: vec![[0.7, -1.1, 1.3][s]; n],
+                    ids,
+                    ..datum(&stored, 0)
+                }
+            })
+            .collect();
+        let run = |gradient: &mut LoraGradient, data: &[Datum]| {
+            let loss = PolicyLoss { kl_coef: 0.05 };
+            Trainer::default().forward_backward(&cx, &model, &weights, gradient, data, loss, 1000).unwrap().tokens
+        };
+        let (mut shared, mut apart) = (LoraGradient::zeros(&weights), LoraGradient::zeros(&weights));
+        let together = run(&mut shared, &data);
+        for (one, tokens) in data.iter().zip(&together) {
+            let alone = &run(&mut apart, std::slice::from_ref(one))[0];
+            assert!(alone.logprobs.iter().zip(&tokens.logprobs).all(|(a, b)| a.to_bits() == b.to_bits()), "{isa}");
+        }
+        for (shared, apart) in shared.matrices.iter().zip(&apart.matrices) {
+            let scale = apart.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+            let worst = shared.iter().zip(apart).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(scale > 0.0 && worst <= 1e-5 * scale, "{isa}: off by {worst} of {scale}");
         }
     }
 }

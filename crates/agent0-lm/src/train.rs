@@ -1,31 +1,62 @@
 //! Forward and backward over whole sequences: log-probabilities, and the gradient of a policy loss with respect to LoRA.
 //!
-//! Sequences are cut into micro-batches of a bounded number of tokens, so peak memory does not grow with the call. A
-//! layer keeps four activations of the forward pass (its input, attention's output and log-sum-exp, and the stream
-//! between its halves); the backward pass recomputes the rest. Knows nothing of optimisers or of where the data come from.
+//! Sequences are cut into micro-batches of a bounded number of rows, so peak memory does not grow with the call. Of the
+//! forward pass a layer keeps its input, the stream between its halves, its projections, attention's output and log-sum-exp
+//! and the inner LoRA products; norms and activations are computed again. A row takes, in each layer,
+//!
+//! ```text
+//! 4 * (2 hidden + qkv_width + 2 ffn + heads * (head_dim + 1) + 7 rank) bytes      (0.5B: 54 KiB, 1.3 MiB in all 24 layers)
+//! ```
+//!
+//! A sequence longer than a micro-batch does not keep its projections (`qkv_width + 2 ffn`, most of it) but computes them
+//! again too. Knows nothing of optimisers or of where the data come from.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use agent0_compute::{Compute, KV_BLOCK, attention_backward, head_norm_backward, rms_norm, rms_norm_backward, rope, swiglu_backward};
-use agent0_engine::{Datum, EngineError, ForwardBackward, PolicyLoss, TokenId, TokenStats};
+use agent0_compute::{
+    Compute, Segment, attention_backward, head_norm_backward, rms_norm, rms_norm_backward, rope, swiglu, swiglu_backward,
+};
+use agent0_engine::{Datum, EngineError, ForwardBackward, PolicyLoss, ScoreRequest, TokenId, TokenStats};
 
-use crate::forward::{Activations, Batch, Row, kv_shape};
+use crate::forward::{Activations, Batch, Projections, kv_shape};
 use crate::head::{Head, LossTerm, token_loss};
-use crate::lora::{LoraBackward, LoraGradient, LoraScratch, LoraWeights, Site, lora_backward};
+use crate::lora::{LoraBackward, LoraGradient, LoraWeights, Site, SiteBackward};
+use crate::micro_batch::{MicroBatch, micro_batches};
 use crate::model::Model;
 
 /// What a layer keeps of the forward pass.
-#[derive(Default, Clone)]
+#[derive(Default)]
 struct SavedLayer {
     /// Input of the layer, `[rows, hidden]`.
     x: Vec<f32>,
-    /// Output of attention before its projection, `[rows, heads * head_dim]`.
-    attended: Vec<f32>,
-    /// Log-sum-exp of attention scores, `[rows, heads]`.
-    lse: Vec<f32>,
     /// Stream between attention and feed-forward, `[rows, hidden]`.
     middle: Vec<f32>,
+    /// Log-sum-exp of attention scores, `[rows, heads]`.
+    lse: Vec<f32>,
+    /// As in [`Activations`].
+    attended: Vec<f32>,
+    z: [Vec<f32>; Site::ALL.len()],
+    projections: Projections,
+}
+
+impl SavedLayer {
+    /// Exchanges buffers with the running activations: before and after a layer, so that what it computes stays here.
+    fn exchange(&mut self, a: &mut Activations, keep: Keep) {
+        std::mem::swap(&mut self.attended, &mut a.attended);
+        std::mem::swap(&mut self.z, &mut a.z);
+        if keep == Keep::All {
+            std::mem::swap(&mut self.projections, &mut a.projections);
+        }
+    }
+}
+
+/// What the forward pass keeps for the backward pass.
+#[derive(Clone, Copy, PartialEq)]
+enum Keep {
+    Nothing,
+    /// All but the projections.
+    Narrow,
+    All,
 }
 
 /// Gradients of activations, kept between calls.
@@ -38,7 +69,7 @@ struct Gradients {
     attended: Vec<f32>,
     gate_up: Vec<f32>,
     act: Vec<f32>,
-    lora: LoraScratch,
+    z: Vec<f32>,
 }
 
 /// Runs whole sequences through the model. Holds only buffers.
@@ -53,9 +84,10 @@ pub(crate) struct Trainer {
     picked: Vec<f32>,
     hidden: Vec<f32>,
     gradients: Gradients,
+    operands: LoraBackward,
 }
 
-/// A prediction that is wanted: row of the micro-batch, sequence and position of the predicted token.
+/// A prediction that is wanted: row of the micro-batch that makes it, sequence and position of the predicted token.
 struct Target {
     row: usize,
     sequence: usize,
@@ -63,24 +95,27 @@ struct Target {
 }
 
 impl Trainer {
-    /// Log-probability of every token after the first of each sequence; entry 0 is 0.
+    /// Log-probability of every wanted token; 0 for the others.
     pub(crate) fn logprobs(
         &mut self,
         cx: &Compute,
         model: &Model,
         weights: Option<Arc<LoraWeights>>,
-        sequences: &[Vec<TokenId>],
+        requests: &[ScoreRequest],
         micro_tokens: usize,
     ) -> Vec<Vec<f32>> {
-        let mut result: Vec<Vec<f32>> = sequences.iter().map(|s| vec![0.0; s.len()]).collect();
-        for range in micro_batches(sequences.iter().map(Vec::len), micro_tokens) {
-            let micro: Vec<&[TokenId]> = sequences[range.clone()].iter().map(Vec::as_slice).collect();
-            let tables = contiguous_tables(&micro);
-            self.forward(cx, model, &whole_sequences(&micro, &tables, weights.clone()), false);
-            let (wanted, ids) = targets(&micro, |_, _| true);
+        let mut result: Vec<Vec<f32>> = requests.iter().map(|r| vec![0.0; r.ids.len()]).collect();
+        let inputs: Vec<&[TokenId]> = requests.iter().map(|r| inputs(&r.ids, |position| r.wanted[position])).collect();
+        for (range, micro) in micro_batches(&inputs, micro_tokens) {
+            let (requests, result) = (&requests[range.clone()], &mut result[range]);
+            let (wanted, ids) = targets(&micro, requests.iter().map(|r| r.ids.as_slice()), |s, p| requests[s].wanted[p]);
+            if wanted.is_empty() {
+                continue;
+            }
+            self.forward(cx, model, &micro, &micro.batch(weights.clone()), Keep::Nothing);
             self.pick(cx, model, &wanted);
             self.head.score(cx, model, &self.hidden, &ids, |i, term| {
-                result[range.start + wanted[i].sequence][wanted[i].position] = term.logprob;
+                result[wanted[i].sequence][wanted[i].position] = term.logprob;
             });
         }
         result
@@ -98,40 +133,40 @@ impl Trainer {
         loss: PolicyLoss,
         micro_tokens: usize,
     ) -> Result<ForwardBackward, EngineError> {
-        let operands = LoraBackward::new(cx, weights);
+        self.operands.update(cx, weights);
         let mut tokens: Vec<TokenStats> =
             data.iter().map(|d| TokenStats { logprobs: vec![0.0; d.ids.len()], entropies: vec![0.0; d.ids.len()] }).collect();
         let mut total = 0.0f64;
-        for range in micro_batches(data.iter().map(|d| d.ids.len()), micro_tokens) {
-            let micro: Vec<&[TokenId]> = data[range.clone()].iter().map(|d| d.ids.as_slice()).collect();
-            let data = &data[range.clone()];
-            let (wanted, ids) = targets(&micro, |sequence, position| data[sequence].weights[position] != 0.0);
+        let inputs: Vec<&[TokenId]> = data.iter().map(|d| inputs(&d.ids, |position| d.weights[position] != 0.0)).collect();
+        for (range, micro) in micro_batches(&inputs, micro_tokens) {
+            let (data, stats) = (&data[range.clone()], &mut tokens[range]);
+            let (wanted, ids) = targets(&micro, data.iter().map(|d| d.ids.as_slice()), |s, p| data[s].weights[p] != 0.0);
             if wanted.is_empty() {
                 continue;
             }
-            let tables = contiguous_tables(&micro);
-            let batch = whole_sequences(&micro, &tables, Some(weights.clone()));
-            self.forward(cx, model, &batch, true);
+            let (batch, segments) = (micro.batch(Some(weights.clone())), micro.segments());
+            let keep = if micro.len() <= micro_tokens { Keep::All } else { Keep::Narrow };
+            self.forward(cx, model, &micro, &batch, keep);
             self.pick(cx, model, &wanted);
-            let hidden = model.config.hidden;
             // Gradient of the picked, normalised rows; the attention-input buffer is free at this point.
             let dhidden = &mut self.gradients.h;
-            dhidden.resize(wanted.len() * hidden, 0.0);
+            dhidden.resize(wanted.len() * model.config.hidden, 0.0);
             self.head.backward(cx, model, &self.hidden, &ids, dhidden, |i, term| {
                 let Target { sequence, position, .. } = wanted[i];
-                let stats = &mut tokens[range.start + sequence];
-                stats.logprobs[position] = term.logprob;
-                stats.entropies[position] = term.entropy;
+                stats[sequence].logprobs[position] = term.logprob;
+                stats[sequence].entropies[position] = term.entropy;
                 let (value, slope) = token_loss(loss, &loss_term(&data[sequence], position), term.logprob);
                 total += f64::from(value);
                 slope
             });
-            self.scatter(cx, model, &wanted, batch.rows.len());
-            let starts = starts(&micro);
-            let mut pass = BackwardPass { cx, model, weights, operands: &operands, gradient, batch: &batch, starts: &starts };
-            for index in (0..model.config.layers).rev() {
-                pass.feed_forward_half(index, &self.saved[index], &mut self.activations, &mut self.gradients);
-                pass.attention_half(index, &self.saved[index], &mut self.activations, &mut self.gradients);
+            self.scatter(cx, model, &wanted, micro.len());
+            let mut pass =
+                BackwardPass { cx, model, weights, operands: &self.operands, gradient, batch: &batch, segments: &segments, keep };
+            for (index, saved) in self.saved.iter_mut().enumerate().rev() {
+                saved.exchange(&mut self.activations, keep);
+                pass.feed_forward_half(index, saved, &mut self.activations, &mut self.gradients);
+                pass.attention_half(index, saved, &mut self.activations, &mut self.gradients);
+                saved.exchange(&mut self.activations, keep);
             }
         }
         if !total.is_finite() {
@@ -140,35 +175,34 @@ impl Trainer {
         Ok(ForwardBackward { loss: total, tokens })
     }
 
-    /// Runs the batch through all layers, leaving the stream in `activations.x`; saves what the backward pass needs.
-    fn forward(&mut self, cx: &Compute, model: &Model, batch: &Batch, save: bool) {
-        let rows = batch.rows.len();
-        let blocks = batch.tables.last().and_then(|t| t.last()).map_or(0, |&b| b as usize + 1);
-        self.kv.resize(self.kv.len().max(blocks * kv_shape(model).block_len()), 0.0);
-        self.activations.begin(model, batch);
-        self.saved.resize(model.config.layers, SavedLayer::default());
-        for index in 0..model.config.layers {
-            if save {
-                let saved = &mut self.saved[index];
-                saved.x.clone_from(&self.activations.x);
-                saved.lse.resize(rows * model.config.heads, 0.0);
-                let layer = &model.layers[index];
-                self.activations.attention_half(cx, model, layer, index, batch, &mut self.kv, Some(&mut saved.lse));
-                saved.attended.clone_from(&self.activations.attended);
-                saved.middle.clone_from(&self.activations.x);
-                self.activations.feed_forward_half(cx, model, layer, index, batch);
-            } else {
-                self.activations.layer(cx, model, index, batch, &mut self.kv);
+    /// Runs the batch through all layers, leaving the stream in `activations.x`.
+    fn forward(&mut self, cx: &Compute, model: &Model, micro: &MicroBatch, batch: &Batch, keep: Keep) {
+        self.kv.resize(self.kv.len().max(micro.blocks() * kv_shape(model).block_len()), 0.0);
+        self.saved.resize_with(model.config.layers, SavedLayer::default);
+        let a = &mut self.activations;
+        a.begin(model, batch);
+        for (index, saved) in self.saved.iter_mut().enumerate() {
+            if keep == Keep::Nothing {
+                a.layer(cx, model, index, batch, &mut self.kv);
+                continue;
             }
+            let layer = &model.layers[index];
+            saved.exchange(a, keep);
+            a.resize(model, micro.len());
+            saved.x.clone_from(&a.x);
+            saved.lse.resize(micro.len() * model.config.heads, 0.0);
+            a.attention_half(cx, model, layer, index, batch, &mut self.kv, Some(&mut saved.lse));
+            saved.middle.clone_from(&a.x);
+            a.feed_forward_half(cx, model, layer, index, batch);
+            saved.exchange(a, keep);
         }
     }
 
-    /// The stream `[tokens, hidden]` after the last layer, of all but each sequence's last token.
+    /// The stream `[tokens, hidden]` after the last layer.
     #[cfg(test)]
-    pub(crate) fn stream(&mut self, cx: &Compute, model: &Model, sequences: &[Vec<TokenId>]) -> Vec<f32> {
-        let sequences: Vec<&[TokenId]> = sequences.iter().map(Vec::as_slice).collect();
-        let tables = contiguous_tables(&sequences);
-        self.forward(cx, model, &whole_sequences(&sequences, &tables, None), false);
+    pub(crate) fn stream(&mut self, cx: &Compute, model: &Model, sequences: &[&[TokenId]]) -> Vec<f32> {
+        let (_, micro) = micro_batches(sequences, usize::MAX).remove(0);
+        self.forward(cx, model, &micro, &micro.batch(None), Keep::Nothing);
         self.activations.x.clone()
     }
 
@@ -184,6 +218,7 @@ impl Trainer {
     }
 
     /// Gradient of the stream at the top, from the gradient of the picked rows in `gradients.h`; zero elsewhere.
+    /// A row that predicts tokens of several sequences gets the sum.
     fn scatter(&mut self, cx: &Compute, model: &Model, wanted: &[Target], rows: usize) {
         let width = model.config.hidden;
         let g = &mut self.gradients;
@@ -192,7 +227,7 @@ impl Trainer {
         g.x.clear();
         g.x.resize(rows * width, 0.0);
         for (target, row) in wanted.iter().zip(self.hidden.chunks_exact(width)) {
-            g.x[target.row * width..][..width].copy_from_slice(row);
+            g.x[target.row * width..][..width].iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
         }
     }
 }
@@ -205,8 +240,8 @@ struct BackwardPass<'a> {
     operands: &'a LoraBackward,
     gradient: &'a mut LoraGradient,
     batch: &'a Batch<'a>,
-    /// First row of each sequence, and the number of rows.
-    starts: &'a [usize],
+    segments: &'a [Segment],
+    keep: Keep,
 }
 
 impl BackwardPass<'_> {
@@ -215,18 +250,23 @@ impl BackwardPass<'_> {
         let (cx, model, c) = (self.cx, self.model, &self.model.config);
         let layer = &model.layers[index];
         let rows = self.batch.rows.len();
-        a.x.clone_from(&saved.middle);
-        a.gated(cx, model, layer, index, self.batch);
+        if self.keep == Keep::All {
+            rms_norm(cx, rows, &saved.middle, c.hidden, &layer.ffn_norm, c.rms_eps, &mut a.h);
+            swiglu(cx, rows, &a.projections.gate_up, c.ffn, &mut a.act);
+        } else {
+            a.x.clone_from(&saved.middle);
+            a.gated(cx, model, layer, index, self.batch);
+        }
 
         g.act.resize(rows * c.ffn, 0.0);
         layer.down.backward(cx, rows, &g.x, &mut g.act);
-        self.lora(index, Site::Down, &a.act, &g.x, &mut g.act, &mut g.lora);
+        self.lora(index, Site::Down, &a.z, &a.act, &g.x, &mut g.act, &mut g.z);
 
         g.gate_up.resize(rows * 2 * c.ffn, 0.0);
-        swiglu_backward(cx, rows, &a.gate_up, c.ffn, &g.act, &mut g.gate_up);
+        swiglu_backward(cx, rows, &a.projections.gate_up, c.ffn, &g.act, &mut g.gate_up);
         g.h.resize(rows * c.hidden, 0.0);
         layer.gate_up.backward(cx, rows, &g.gate_up, &mut g.h);
-        self.lora(index, Site::GateUp, &a.h, &g.gate_up, &mut g.h, &mut g.lora);
+        self.lora(index, Site::GateUp, &a.z, &a.h, &g.gate_up, &mut g.h, &mut g.z);
         rms_norm_backward(cx, rows, &saved.middle, c.hidden, &layer.ffn_norm, c.rms_eps, &g.h, &mut g.x);
     }
 
@@ -236,22 +276,26 @@ impl BackwardPass<'_> {
         let layer = &model.layers[index];
         let rows = self.batch.rows.len();
         let (width, q_width) = (model.qkv_width(), c.heads * c.head_dim);
-        a.x.clone_from(&saved.x);
-        a.queries_keys_values(cx, model, layer, index, self.batch);
+        if self.keep == Keep::All {
+            rms_norm(cx, rows, &saved.x, c.hidden, &layer.attn_norm, c.rms_eps, &mut a.h);
+        } else {
+            a.x.clone_from(&saved.x);
+            a.queries_keys_values(cx, model, layer, index, self.batch);
+        }
 
         g.attended.resize(rows * q_width, 0.0);
         layer.output.backward(cx, rows, &g.x, &mut g.attended);
-        self.lora(index, Site::Output, &saved.attended, &g.x, &mut g.attended, &mut g.lora);
+        self.lora(index, Site::Output, &a.z, &a.attended, &g.x, &mut g.attended, &mut g.z);
 
         g.qkv.resize(rows * width, 0.0);
         attention_backward(
             cx,
             kv_shape(model),
             c.heads,
-            self.starts,
-            &a.qkv,
+            self.segments,
+            &a.projections.qkv,
             width,
-            &saved.attended,
+            &a.attended,
             q_width,
             &g.attended,
             q_width,
@@ -261,23 +305,25 @@ impl BackwardPass<'_> {
         );
         rope(cx, rows, &mut g.qkv, width, c.heads + c.kv_heads, c.head_dim, a.positions(), &model.rope, true);
         if let Some((q_norm, k_norm)) = &layer.head_norms {
-            head_norm_backward(cx, rows, &a.qkv_raw, width, c.heads, c.head_dim, q_norm, c.rms_eps, &mut g.qkv, width);
-            let (raw, dk) = (&a.qkv_raw[q_width..], &mut g.qkv[q_width..]);
+            let raw = &a.projections.qkv_raw;
+            head_norm_backward(cx, rows, raw, width, c.heads, c.head_dim, q_norm, c.rms_eps, &mut g.qkv, width);
+            let (raw, dk) = (&raw[q_width..], &mut g.qkv[q_width..]);
             head_norm_backward(cx, rows, raw, width, c.kv_heads, c.head_dim, k_norm, c.rms_eps, dk, width);
         }
 
         g.h.resize(rows * c.hidden, 0.0);
         layer.qkv.backward(cx, rows, &g.qkv, &mut g.h);
-        self.lora(index, Site::Qkv, &a.h, &g.qkv, &mut g.h, &mut g.lora);
+        self.lora(index, Site::Qkv, &a.z, &a.h, &g.qkv, &mut g.h, &mut g.z);
         rms_norm_backward(cx, rows, &saved.x, c.hidden, &layer.attn_norm, c.rms_eps, &g.h, &mut g.x);
     }
 
-    /// LoRA's share of a site's backward pass: the gradient of `A` and `B`, and its addition to `dx`.
-    fn lora(&mut self, index: usize, site: Site, x: &[f32], dy: &[f32], dx: &mut [f32], scratch: &mut LoraScratch) {
-        let c = &self.model.config;
-        let (rows, inputs, outputs) = (self.batch.rows.len(), site.inputs(c), site.outputs(c));
-        let dx = Some((dx, inputs));
-        lora_backward(self.cx, self.weights, self.operands, self.gradient, index, site, rows, x, inputs, dy, outputs, dx, scratch);
+    /// LoRA's share of a site's backward pass: its addition to `dx`, and the gradient of `A` and `B`.
+    #[allow(clippy::too_many_arguments)]
+    fn lora(&mut self, layer: usize, site: Site, z: &[Vec<f32>], x: &[f32], dy: &[f32], dx: &mut [f32], dz: &mut Vec<f32>) {
+        let (cx, weights, operands, rows) = (self.cx, self.weights, self.operands, self.batch.rows.len());
+        let mut update = SiteBackward { cx, weights, operands, layer, site, rows, z: &z[site as usize], dz };
+        update.input(dy, dx);
+        update.weights(x, dy, self.gradient);
     }
 }
 
@@ -292,70 +338,24 @@ fn loss_term(datum: &Datum, position: usize) -> LossTerm {
     }
 }
 
-/// Consecutive sequences of at most `limit` tokens together (one longer sequence stands alone).
-fn micro_batches(lengths: impl Iterator<Item = usize>, limit: usize) -> Vec<Range<usize>> {
-    let mut ranges: Vec<Range<usize>> = Vec::new();
-    let mut tokens = 0;
-    for (i, length) in lengths.enumerate() {
-        match ranges.last_mut() {
-            Some(range) if tokens + length <= limit => {
-                range.end = i + 1;
-                tokens += length;
-            }
-            _ => {
-                ranges.push(i..i + 1);
-                tokens = length;
-            }
-        }
-    }
-    ranges
-}
-
-/// Block tables that lay the sequences' rows one after another.
-fn contiguous_tables(sequences: &[&[TokenId]]) -> Vec<Vec<u32>> {
-    let mut next = 0u32;
-    let table = |sequence: &&[TokenId]| {
-        let blocks = (sequence.len() - 1).div_ceil(KV_BLOCK) as u32;
-        next += blocks;
-        (next - blocks..next).collect()
-    };
-    sequences.iter().map(table).collect()
-}
-
-/// Every token but each sequence's last, as one batch.
-fn whole_sequences<'a>(sequences: &[&[TokenId]], tables: &'a [Vec<u32>], weights: Option<Arc<LoraWeights>>) -> Batch<'a> {
-    let rows: Vec<Row> = sequences
-        .iter()
-        .enumerate()
-        .flat_map(|(s, ids)| {
-            let inputs = &ids[..ids.len() - 1];
-            inputs.iter().enumerate().map(move |(p, &token)| Row { token, sequence: s as u32, position: p as u32 })
-        })
-        .collect();
-    let all = 0..rows.len();
-    Batch { rows, tables: tables.iter().map(Vec::as_slice).collect(), adapters: vec![(all, weights)] }
-}
-
-/// First row of each sequence in such a batch, and the number of rows.
-fn starts(sequences: &[&[TokenId]]) -> Vec<usize> {
-    let mut starts = vec![0];
-    for sequence in sequences {
-        starts.push(starts[starts.len() - 1] + sequence.len() - 1);
-    }
-    starts
+/// The tokens to read for a sequence's wanted predictions: all before the last of them.
+fn inputs(ids: &[TokenId], wanted: impl Fn(usize) -> bool) -> &[TokenId] {
+    let last = (1..ids.len()).rev().find(|&position| wanted(position));
+    &ids[..last.unwrap_or(0)]
 }
 
 /// The predictions that `wanted(sequence, position)` asks for, and the ids predicted.
-fn targets(sequences: &[&[TokenId]], wanted: impl Fn(usize, usize) -> bool) -> (Vec<Target>, Vec<u32>) {
-    let (mut picked, mut ids, mut first) = (Vec::new(), Vec::new(), 0);
-    for (sequence, tokens) in sequences.iter().enumerate() {
-        for position in 1..tokens.len() {
-            if wanted(sequence, position) {
-                picked.push(Target { row: first + position - 1, sequence, position });
-                ids.push(tokens[position]);
-            }
+fn targets<'a>(
+    micro: &MicroBatch,
+    sequences: impl Iterator<Item = &'a [TokenId]>,
+    wanted: impl Fn(usize, usize) -> bool,
+) -> (Vec<Target>, Vec<u32>) {
+    let (mut picked, mut ids) = (Vec::new(), Vec::new());
+    for (sequence, tokens) in sequences.enumerate() {
+        for position in (1..tokens.len()).filter(|&position| wanted(sequence, position)) {
+            picked.push(Target { row: micro.row(sequence, position - 1), sequence, position });
+            ids.push(tokens[position]);
         }
-        first += tokens.len() - 1;
     }
     (picked, ids)
 }

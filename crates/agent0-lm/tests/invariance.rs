@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use agent0_compute::{Dtype, Isa};
 use agent0_engine::{
-    AdamParams, Datum, Engine, LINEAR_LAYERS, LoraSpec, PolicyLoss, SampleRequest, Sampled, SamplingParams, TokenId, Weights,
+    AdamParams, Datum, Engine, LINEAR_LAYERS, LoraSpec, PolicyLoss, SampleRequest, Sampled, SamplingParams, ScoreRequest, TokenId, Weights,
 };
 use agent0_lm::{LocalEngine, LocalOptions};
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -99,7 +99,8 @@ impl Subject {
     /// The trainer's log-probabilities of a continuation.
     async fn score(&self, case: &Case, sampled: &Sampled) -> Vec<f32> {
         let ids = [case.prompt.as_slice(), &sampled.ids].concat();
-        let scored = self.engine.logprobs(vec![ids], self.weights[case.weights]).await.unwrap();
+        let wanted = vec![true; ids.len()];
+        let scored = self.engine.logprobs(vec![ScoreRequest { ids, wanted }], self.weights[case.weights]).await.unwrap();
         scored[0][case.prompt.len()..].to_vec()
     }
 }

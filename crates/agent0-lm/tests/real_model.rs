@@ -4,7 +4,7 @@
 mod common;
 
 use agent0_compute::Dtype;
-use agent0_engine::{Engine, SampleRequest, Sampled, SamplingParams, TokenId, Weights};
+use agent0_engine::{Engine, SampleRequest, Sampled, SamplingParams, ScoreRequest, TokenId, Weights};
 use agent0_lm::{LocalEngine, LocalOptions};
 use serde::Deserialize;
 
@@ -28,6 +28,10 @@ async fn sample(engine: &LocalEngine, prompt: &[TokenId], temperature: f32) -> S
     engine.sample(request).await.unwrap().remove(0)
 }
 
+fn every(ids: &[TokenId]) -> ScoreRequest {
+    ScoreRequest { ids: ids.to_vec(), wanted: vec![true; ids.len()] }
+}
+
 #[tokio::test]
 async fn greedy_continuations_and_logprobs_of_the_default_model() {
     let expected: Vec<Greedy> = serde_json::from_str(include_str!("fixtures/greedy.json")).unwrap();
@@ -41,22 +45,25 @@ async fn greedy_continuations_and_logprobs_of_the_default_model() {
         sampled.push(sample(&reference, &row.prompt, 1.0).await);
     }
     let sequences: Vec<Vec<TokenId>> = expected.iter().zip(&sampled).map(|(row, s)| [row.prompt.as_slice(), &s.ids].concat()).collect();
-    let exact = reference.logprobs(sequences.clone(), Weights::Base).await.unwrap();
+    let exact = reference.logprobs(sequences.iter().map(|ids| every(ids)).collect(), Weights::Base).await.unwrap();
     for ((row, s), exact) in expected.iter().zip(&sampled).zip(&exact) {
         assert_eq!(s.logprobs, exact[row.prompt.len()..], "f32: the trainer scores what was sampled to the same bits");
     }
     drop(reference);
 
-    let fast = open(Dtype::Bf16);
-    let mut worst_to_f32 = 0.0f32;
-    for ((row, sequence), exact) in expected.iter().zip(&sequences).zip(&exact) {
-        let ours = sample(&fast, &row.prompt, 1.0).await;
-        let whole = [row.prompt.as_slice(), &ours.ids].concat();
-        let scored = fast.logprobs(vec![whole, sequence.clone()], Weights::Base).await.unwrap();
-        assert_eq!(ours.logprobs, scored[0][row.prompt.len()..], "bf16: the trainer scores what was sampled to the same bits");
-        let mean = scored[1].iter().zip(exact).map(|(a, b)| (a - b).abs()).sum::<f32>() / sequence.len() as f32;
-        worst_to_f32 = scored[1].iter().zip(exact).map(|(a, b)| (a - b).abs()).fold(worst_to_f32, f32::max);
-        assert!(mean < 0.05, "bf16 is {mean} off f32 on average");
+    for dtype in [Dtype::Bf16, Dtype::Q8] {
+        let fast = open(dtype);
+        let mut largest = 0.0f32;
+        for ((row, sequence), exact) in expected.iter().zip(&sequences).zip(&exact) {
+            let ours = sample(&fast, &row.prompt, 1.0).await;
+            let whole = [row.prompt.as_slice(), &ours.ids].concat();
+            let scored = fast.logprobs(vec![every(&whole), every(sequence)], Weights::Base).await.unwrap();
+            assert_eq!(ours.logprobs, scored[0][row.prompt.len()..], "{dtype:?}: the trainer scores what was sampled to the same bits");
+            let differences: Vec<f32> = scored[1].iter().zip(exact).map(|(a, b)| (a - b).abs()).collect();
+            largest = differences.iter().copied().fold(largest, f32::max);
+            let mean = differences.iter().sum::<f32>() / sequence.len() as f32;
+            assert!(mean < 0.05, "{dtype:?} is {mean} off f32 on average");
+        }
+        println!("{dtype:?} against f32 log-probabilities: largest difference {largest}");
     }
-    println!("bf16 against f32 log-probabilities: largest difference {worst_to_f32}");
 }

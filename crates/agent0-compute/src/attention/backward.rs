@@ -1,8 +1,9 @@
 //! Gradient of causal attention for whole sequences, recomputing the weights from the log-sum-exp of the forward pass
 //! (Dao et al. 2022, FlashAttention, algorithm 4).
 //!
-//! A task is one query head of one sequence. Gradients of keys and values that several query heads share are first kept
-//! apart for each head and then added in the order of the heads, so nothing depends on which task ends first.
+//! Sequences that begin alike may share the rows of their common prefix. A task is one query head of one *family*, the
+//! sequences that share a prefix (or one sequence alone). Gradients of keys and values that several query heads share are
+//! first kept apart for each head and then added in the order of the heads, so nothing depends on which task ends first.
 
 use std::ops::Range;
 
@@ -19,8 +20,24 @@ const SQUARE: usize = 64;
 /// Tokens for each thread whose key and value gradients are kept apart by head at a time; bounds the scratch memory.
 const WAVE_TOKENS: usize = 1024;
 
-/// Gradient of [`attention`](super::attention) over sequences laid out one after the other: rows
-/// `starts[s]..starts[s + 1]` are positions `0..` of sequence `s`.
+/// Consecutive rows of one sequence and who sees their keys: each row sees those of its own segment up to itself, and the
+/// rows from the segment's end to `until` see all of them. Sequences without a shared prefix are one segment each, with
+/// `until` its end. Shared prefixes make a tree, laid out depth first:
+///
+/// ```text
+/// rows      | prefix of a, b and c | rest of a | shared by b and c | rest of b | rest of c |
+/// seen by     all six               a           b, c                b           c
+/// until       end of c              its end     end of c            its end     its end
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Its rows.
+    pub rows: Range<usize>,
+    /// End of the rows that see it.
+    pub until: usize,
+}
+
+/// Gradient of [`attention`](super::attention) over whole sequences, whose rows `segments` lists in order without a gap.
 ///
 /// `qkv` (row stride `ld`) has columns `[q | k | v]`, of `heads`, `kv_heads` and `kv_heads` heads, as they entered attention;
 /// `out` (`ldo`) and `lse` `[m, heads]` are what it returned, `dout` (`lddo`) the gradient of `out`. The columns
@@ -33,7 +50,7 @@ pub fn attention_backward(
     cx: &Compute,
     shape: KvShape,
     heads: usize,
-    starts: &[usize],
+    segments: &[Segment],
     qkv: &[f32],
     ld: usize,
     out: &[f32],
@@ -47,15 +64,27 @@ pub fn attention_backward(
     let group = check_shape(shape, heads);
     let dqkv = Shared::new(dqkv);
     let backward = Backward { cx, shape, heads, group, qkv, ld, out, ldo, dout, lddo, lse, dqkv, ldd };
-    let sequences: Vec<Range<usize>> = starts.windows(2).map(|s| s[0]..s[1]).filter(|s| !s.is_empty()).collect();
-    let mut rest = sequences.as_slice();
+    let families = families(segments);
+    let mut rest = families.as_slice();
     while let Some(first) = rest.first() {
-        let limit = first.start + WAVE_TOKENS * cx.threads();
-        let count = rest.iter().take_while(|s| s.end <= limit).count().max(1);
+        let limit = first[0].rows.start + WAVE_TOKENS * cx.threads();
+        let count = rest.iter().take_while(|f| f[0].until <= limit).count().max(1);
         let (wave, after) = rest.split_at(count);
         backward.wave(wave);
         rest = after;
     }
+}
+
+/// Runs of segments that the first of them is seen by.
+fn families(segments: &[Segment]) -> Vec<&[Segment]> {
+    let mut families = Vec::new();
+    let mut rest = segments;
+    while let Some(root) = rest.first() {
+        let (family, after) = rest.split_at(rest.partition_point(|s| s.rows.start < root.until).max(1));
+        families.push(family);
+        rest = after;
+    }
+    families
 }
 
 struct Backward<'a> {
@@ -75,34 +104,34 @@ struct Backward<'a> {
 }
 
 impl Backward<'_> {
-    /// Some sequences: first every query head, then the sums over heads that share keys and values.
-    fn wave(&self, sequences: &[Range<usize>]) {
+    /// Some families: first every query head, then the sums over heads that share keys and values.
+    fn wave(&self, families: &[&[Segment]]) {
         let head_dim = self.shape.head_dim;
-        let first = sequences[0].start;
-        let tokens = sequences[sequences.len() - 1].end - first;
-        // The gradients by query head of sequence `s`: [heads][dk, dv][tokens of s][head_dim].
+        let rows_of = |family: &[Segment]| family[0].rows.start..family[0].until;
+        let rows = rows_of(families[0]).start..rows_of(families[families.len() - 1]).end;
+        // The gradients by query head of a family: [heads][dk, dv][its rows][head_dim].
         let by_token = self.heads * 2 * head_dim;
-        let mut by_head = self.cx.scratch(tokens * by_token);
-        let mut longest_first: Vec<&Range<usize>> = sequences.iter().collect();
-        longest_first.sort_by_key(|s| std::cmp::Reverse(s.len()));
+        let mut by_head = self.cx.scratch(rows.len() * by_token);
+        let mut longest_first = families.to_vec();
+        longest_first.sort_by_key(|f| std::cmp::Reverse(rows_of(f).len()));
         let shared = Shared::new(&mut by_head);
-        self.cx.run(sequences.len() * self.heads, &|i| {
-            let (sequence, head) = (longest_first[i / self.heads], i % self.heads);
-            let len = sequence.len() * 2 * head_dim;
-            let at = (sequence.start - first) * by_token + head * len;
-            // SAFETY: each (sequence, head) has its own part.
+        self.cx.run(families.len() * self.heads, &|i| {
+            let (family, head) = (longest_first[i / self.heads], i % self.heads);
+            let len = rows_of(family).len() * 2 * head_dim;
+            let at = (rows_of(family).start - rows.start) * by_token + head * len;
+            // SAFETY: each (family, head) has its own part.
             #[allow(unsafe_code)]
             let (dk, dv) = unsafe { shared.part(at..at + len) }.split_at_mut(len / 2);
-            self.query_head(sequence.clone(), head, dk, dv);
+            self.query_head(family, head, dk, dv);
         });
         let by_head = &by_head[..];
-        for sequence in sequences {
-            let (by_head, len) = (&by_head[(sequence.start - first) * by_token..], sequence.len() * head_dim);
-            for_ranges(self.cx, sequence.len(), by_token, |rows| {
+        for family in families.iter().map(|f| rows_of(f)) {
+            let (by_head, len) = (&by_head[(family.start - rows.start) * by_token..], family.len() * head_dim);
+            for_ranges(self.cx, family.len(), by_token, |rows| {
                 for (row, kv_head, which) in rows.flat_map(|r| (0..self.shape.kv_heads).flat_map(move |h| [(r, h, 0), (r, h, 1)])) {
                     let head = |g: usize| &by_head[(2 * (kv_head * self.group + g) + which) * len + row * head_dim..][..head_dim];
                     let column = (self.heads + which * self.shape.kv_heads + kv_head) * head_dim;
-                    let at = (sequence.start + row) * self.ldd + column;
+                    let at = (family.start + row) * self.ldd + column;
                     // SAFETY: each row belongs to one task.
                     #[allow(unsafe_code)]
                     let sum = unsafe { self.dqkv.part(at..at + head_dim) };
@@ -113,9 +142,10 @@ impl Backward<'_> {
         }
     }
 
-    /// One query head of one sequence: writes its columns of dq, and its share of dk and dv `[tokens, head_dim]`.
-    fn query_head(&self, sequence: Range<usize>, head: usize, dk: &mut [f32], dv: &mut [f32]) {
-        let (isa, head_dim, tokens) = (self.cx.isa(), self.shape.head_dim, sequence.len());
+    /// One query head of one family: writes its columns of dq, and its share of dk and dv `[rows, head_dim]`.
+    fn query_head(&self, family: &[Segment], head: usize, dk: &mut [f32], dv: &mut [f32]) {
+        let all = family[0].rows.start..family[0].until;
+        let (isa, head_dim, tokens) = (self.cx.isa(), self.shape.head_dim, all.len());
         let size = tokens * head_dim;
         let mut scratch = self.cx.scratch((3 * size + tokens + 3 * SQUARE * head_dim + 2 * SQUARE * SQUARE).next_power_of_two());
         let (q, rest) = scratch.split_at_mut(size);
@@ -129,7 +159,7 @@ impl Backward<'_> {
         let dscores = &mut rest[..SQUARE * SQUARE];
 
         // Close together, rows of a head do not compete for the same cache lines.
-        for (i, row) in sequence.clone().enumerate() {
+        for (i, row) in all.clone().enumerate() {
             let place = i * head_dim..(i + 1) * head_dim;
             q[place.clone()].copy_from_slice(&self.qkv[row * self.ld + head * head_dim..][..head_dim]);
             dout[place.clone()].copy_from_slice(&self.dout[row * self.lddo + head * head_dim..][..head_dim]);
@@ -139,9 +169,14 @@ impl Backward<'_> {
         let kv_head = head / self.group;
         let k_column = (self.heads + kv_head) * head_dim;
         let v_column = k_column + self.shape.kv_heads * head_dim;
-        for first_key in (0..tokens).step_by(SQUARE) {
-            let keys = SQUARE.min(tokens - first_key);
-            let row_at = |j: usize, column: usize| &self.qkv[(sequence.start + first_key + j) * self.ld + column..][..head_dim];
+        // Squares of keys, and the end of the rows that see them; from here on rows count from the family's first.
+        let from_first = |s: &Segment| (s.rows.start - all.start..s.rows.end - all.start, s.until - all.start);
+        let squares = family.iter().map(from_first).flat_map(|(rows, until)| {
+            let end = rows.end;
+            rows.step_by(SQUARE).map(move |first| (first, SQUARE.min(end - first), until))
+        });
+        for (first_key, keys, until) in squares {
+            let row_at = |j: usize, column: usize| &self.qkv[(all.start + first_key + j) * self.ld + column..][..head_dim];
             for j in 0..keys {
                 k[j * head_dim..][..head_dim].copy_from_slice(row_at(j, k_column));
             }
@@ -149,8 +184,8 @@ impl Backward<'_> {
             lanes_of(v_lanes, head_dim, keys, |j| row_at(j, v_column));
             let place = first_key * head_dim..(first_key + keys) * head_dim;
             let (dk, dv) = (&mut dk[place.clone()], &mut dv[place]);
-            for first_row in (first_key..tokens).step_by(SQUARE) {
-                let rows = SQUARE.min(tokens - first_row);
+            for first_row in (first_key..until).step_by(SQUARE) {
+                let rows = SQUARE.min(until - first_row);
                 let place = first_row * head_dim..(first_row + rows) * head_dim;
                 let (q, dout, dq) = (&q[place.clone()], &dout[place.clone()], &mut dq[place]);
                 square_times(isa, q, k_lanes, head_dim, rows, weights);
@@ -158,7 +193,7 @@ impl Backward<'_> {
                 let scale = 1.0 / (head_dim as f32).sqrt();
                 for (r, (weights, dscores)) in weights.chunks_mut(SQUARE).zip(dscores.chunks_mut(SQUARE)).take(rows).enumerate() {
                     let seen = (first_row + r + 1 - first_key).min(keys);
-                    let lse = self.lse[(sequence.start + first_row + r) * self.heads + head];
+                    let lse = self.lse[(all.start + first_row + r) * self.heads + head];
                     let delta = delta[first_row + r];
                     dispatch!(isa, differentiate(
                         weights: &mut [f32], dscores: &mut [f32], seen: usize, scale: f32, lse: f32, delta: f32,
@@ -173,7 +208,7 @@ impl Backward<'_> {
                 product(isa, rows, keys, along, rows_of(&[k], head_dim), dq, head_dim, first(first_key == 0));
             }
         }
-        for (row, dq) in sequence.zip(dq.chunks_exact(head_dim)) {
+        for (row, dq) in all.zip(dq.chunks_exact(head_dim)) {
             let at = row * self.ldd + head * head_dim;
             // SAFETY: each (row, head) belongs to one task.
             #[allow(unsafe_code)]

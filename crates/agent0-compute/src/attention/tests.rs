@@ -93,7 +93,8 @@ impl Case {
         let (out, lse) = self.attend(cx, &self.rows());
         let (ldo, ldd) = (self.width(), self.ld);
         let mut dqkv = vec![0.25; self.m() * ldd];
-        attention_backward(cx, self.shape, self.heads, &self.starts, &self.qkv, self.ld, &out, ldo, dout, ldo, &lse, &mut dqkv, ldd);
+        let segments: Vec<Segment> = self.starts.windows(2).map(|s| Segment { rows: s[0]..s[1], until: s[1] }).collect();
+        attention_backward(cx, self.shape, self.heads, &segments, &self.qkv, self.ld, &out, ldo, dout, ldo, &lse, &mut dqkv, ldd);
         dqkv
     }
 }
@@ -278,5 +279,47 @@ fn avx2_and_avx512_agree_bit_for_bit() {
         let (narrow, wide) = (Compute::new(1, Isa::Avx2), Compute::new(1, Isa::Avx512));
         assert_eq!(bits(&case.attend(&narrow, &case.rows()).0), bits(&case.attend(&wide, &case.rows()).0));
         assert_eq!(bits(&case.backward(&narrow, &dout)), bits(&case.backward(&wide, &dout)));
+    }
+}
+
+#[test]
+fn rows_that_sequences_share_get_the_sum_of_their_gradients() {
+    // Three sequences: all begin with the same 70 rows, the last two share 33 more; then each goes on alone.
+    let (common, pair, alone) = (70, 33, [50, 90, 5]);
+    let mut apart = Case::new(6, 2, 64, &[common + alone[0], common + pair + alone[1], common + pair + alone[2]]);
+    let (ld, width, heads) = (apart.ld, apart.width(), apart.heads);
+    let copy = |x: &mut [f32], from: usize, to: usize, rows: usize| x.copy_within(from * ld..(from + rows) * ld, to * ld);
+    let starts = apart.starts.clone();
+    copy(&mut apart.qkv, starts[0], starts[1], common);
+    copy(&mut apart.qkv, starts[0], starts[2], common);
+    copy(&mut apart.qkv, starts[1] + common, starts[2] + common, pair);
+    // Where each row of the shared layout stands in the other one; the shared ones stand there several times.
+    let rows = |at: usize, n: usize| at..at + n;
+    let mut places: Vec<Vec<usize>> = rows(0, common).map(|i| starts[..3].iter().map(|s| s + i).collect()).collect();
+    places.extend(rows(common, alone[0]).map(|i| vec![i]));
+    places.extend(rows(common, pair).map(|i| vec![starts[1] + i, starts[2] + i]));
+    places.extend(rows(common + pair, alone[1]).map(|i| vec![starts[1] + i]));
+    places.extend(rows(common + pair, alone[2]).map(|i| vec![starts[2] + i]));
+    let ends = [common, common + alone[0], common + alone[0] + pair, common + alone[0] + pair + alone[1], places.len()];
+    let untils = [ends[4], ends[1], ends[4], ends[3], ends[4]];
+    let segments: Vec<Segment> =
+        (0..5).map(|i| Segment { rows: if i == 0 { 0 } else { ends[i - 1] }..ends[i], until: untils[i] }).collect();
+
+    let dout = noise(apart.m() * width, 3);
+    let first = |x: &[f32], n: usize| -> Vec<f32> { places.iter().flat_map(|p| x[p[0] * n..][..n].to_vec()).collect() };
+    let summed = |x: &[f64], n: usize| -> Vec<f64> {
+        places.iter().flat_map(|p| (0..n).map(move |j| p.iter().map(|p| x[p * n + j]).sum())).collect()
+    };
+    let shared_dout: Vec<f32> = summed(&wide(&dout), width).iter().map(|&x| x as f32).collect();
+    let mut expected = summed(&Reference { case: &apart, qkv: wide(&apart.qkv) }.backward(&wide(&dout)), ld);
+    expected.chunks_mut(ld).for_each(|row| row[ld - EXTRA..].fill(0.25));
+    for (_, got) in on_all(|cx| {
+        let (out, lse) = apart.attend(cx, &apart.rows());
+        let (qkv, out, lse) = (first(&apart.qkv, ld), first(&out, width), first(&lse, heads));
+        let mut dqkv = vec![0.25; places.len() * ld];
+        attention_backward(cx, apart.shape, heads, &segments, &qkv, ld, &out, width, &shared_dout, width, &lse, &mut dqkv, ld);
+        dqkv
+    }) {
+        assert_close(&got, &expected, 1e-5);
     }
 }

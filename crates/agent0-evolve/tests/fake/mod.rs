@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use agent0_engine::{
     AdamParams, AdapterId, Codec, CodecError, Datum, Engine, EngineError, EngineInfo, ForwardBackward, LoraSpec, Message, OptimStep,
-    PolicyLoss, SampleRequest, Sampled, SnapshotId, StopReason, TokenId, TokenStats, Weights,
+    PolicyLoss, SampleRequest, Sampled, ScoreRequest, SnapshotId, StopReason, TokenId, TokenStats, Weights,
 };
 use agent0_rl::{Tool, ToolError, ToolResult};
 use async_trait::async_trait;
@@ -203,11 +203,13 @@ impl Engine for FakeEngine {
         self.call(|| Ok(vec![self.continuation(&request, self.weight(request.weights)?)])).await
     }
 
-    async fn logprobs(&self, sequences: Vec<Vec<TokenId>>, weights: Weights) -> Result<Vec<Vec<f32>>, EngineError> {
+    async fn logprobs(&self, sequences: Vec<ScoreRequest>, weights: Weights) -> Result<Vec<Vec<f32>>, EngineError> {
         self.call(|| {
             let weight = self.weight(weights)?;
-            let of =
-                |ids: &Vec<TokenId>| ids.iter().enumerate().map(|(t, &id)| if t == 0 { 0.0 } else { logprob(weight, id, t) }).collect();
+            let of = |request: &ScoreRequest| {
+                let scored = request.ids.iter().zip(&request.wanted).enumerate();
+                scored.map(|(t, (&id, &wanted))| if wanted { logprob(weight, id, t) } else { 0.0 }).collect()
+            };
             Ok(sequences.iter().map(of).collect())
         })
         .await

@@ -104,7 +104,7 @@ impl Engine for ScriptedEngine {
         Ok(vec![Sampled { ids, logprobs, stop }])
     }
 
-    async fn logprobs(&self, _: Vec<Vec<TokenId>>, _: Weights) -> Result<Vec<Vec<f32>>, EngineError> {
+    async fn logprobs(&self, _: Vec<ScoreRequest>, _: Weights) -> Result<Vec<Vec<f32>>, EngineError> {
         unimplemented!()
     }
 
