@@ -68,6 +68,7 @@ fn options(config: &Config) -> LocalOptions {
             DtypeChoice::Auto => None,
             DtypeChoice::F32 => Some(Dtype::F32),
             DtypeChoice::Bf16 => Some(Dtype::Bf16),
+            DtypeChoice::Q8 => Some(Dtype::Q8),
         },
         kv_bytes: (config.engine.kv_mib > 0).then_some(config.engine.kv_mib << 20),
         micro_tokens: Some(config.training.micro_batch_tokens),
