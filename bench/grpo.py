@@ -107,7 +107,7 @@ def main():
     parser.add_argument("--dtype", default="auto", help="ours")
     parser.add_argument("--rows", type=int, default=8, help="answers in one pass of TRL")
     parser.add_argument("--checkpointing", type=int, choices=[0, 1], default=0, help="TRL's gradient checkpointing (slower, smaller)")
-    parser.add_argument("--cache", choices=["dynamic", "static"], default="static", help="of TRL's sampling (static was the faster)")
+    parser.add_argument("--cache", choices=["dynamic", "static"], default="dynamic", help="of TRL's sampling")
     settings = parser.parse_args()
     environment, program = options.environment(settings), options.agent0(settings).program
     hf = environment.model("hf", settings.model)
