@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use agent0_compute::{AttendRow, Compute, KV_BLOCK, KvShape, Segment, attention, attention_backward, write_kv};
+use agent0_compute::{AttendRow, Compute, KV_BLOCK, KvBlocks, KvFormat, KvShape, Segment, attention, attention_backward};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 const HEADS: usize = 14;
@@ -18,27 +18,29 @@ fn operations(pairs: usize) -> Throughput {
 }
 
 /// Keys and values of `sequences` sequences of `context` tokens, and the block table of each.
-fn filled(sequences: usize, context: usize) -> (Vec<f32>, Vec<Vec<u32>>) {
+fn filled(cx: &Compute, sequences: usize, context: usize) -> (KvBlocks, Vec<Vec<u32>>) {
     let blocks = context.div_ceil(KV_BLOCK);
-    let mut storage = vec![0.0; sequences * blocks * SHAPE.block_len()];
-    let token = vec![0.1; KV_WIDTH];
-    for block in storage.chunks_exact_mut(SHAPE.block_len()) {
-        (0..KV_BLOCK).for_each(|slot| write_kv(SHAPE, block, slot, &token, &token));
-    }
-    (storage, (0..sequences).map(|s| (s * blocks..(s + 1) * blocks).map(|b| b as u32).collect()).collect())
+    let tables: Vec<Vec<u32>> = (0..sequences).map(|s| (s * blocks..(s + 1) * blocks).map(|b| b as u32).collect()).collect();
+    let slices: Vec<&[u32]> = tables.iter().map(Vec::as_slice).collect();
+    let row = |i: usize| AttendRow { sequence: (i / context) as u32, position: (i % context) as u32 };
+    let rows: Vec<AttendRow> = (0..sequences * context).map(row).collect();
+    let mut kv = KvBlocks::new(SHAPE, KvFormat::Bf16, sequences * blocks);
+    let numbers = vec![0.1; rows.len() * KV_WIDTH];
+    kv.write(cx, &rows, &slices, &numbers, &numbers, KV_WIDTH);
+    (kv, tables)
 }
 
 fn decode(c: &mut Criterion) {
     let cx = Compute::auto();
     let mut group = c.benchmark_group("attention, decode");
     for (sequences, context) in [(1, 512), (16, 512), (64, 512), (64, 2048)] {
-        let (storage, tables) = filled(sequences, context);
+        let (kv, tables) = filled(&cx, sequences, context);
         let tables: Vec<&[u32]> = tables.iter().map(Vec::as_slice).collect();
         let rows: Vec<AttendRow> = (0..sequences as u32).map(|sequence| AttendRow { sequence, position: context as u32 - 1 }).collect();
         let (q, mut out) = (vec![0.1; sequences * WIDTH], vec![0.0; sequences * WIDTH]);
         group.throughput(operations(sequences * context));
         group.bench_function(BenchmarkId::from_parameter(format!("{sequences} x {context}")), |b| {
-            b.iter(|| attention(&cx, SHAPE, HEADS, black_box(&q), WIDTH, &rows, &storage, &tables, &mut out, WIDTH, None));
+            b.iter(|| attention(&cx, HEADS, black_box(&q), WIDTH, &rows, &kv, &tables, &mut out, WIDTH, None));
         });
     }
 }
@@ -47,12 +49,12 @@ fn prefill(c: &mut Criterion) {
     let cx = Compute::auto();
     let mut group = c.benchmark_group("attention, prefill");
     for context in [256, 1024] {
-        let (storage, tables) = filled(1, context);
+        let (kv, tables) = filled(&cx, 1, context);
         let rows: Vec<AttendRow> = (0..context as u32).map(|position| AttendRow { sequence: 0, position }).collect();
         let (q, mut out) = (vec![0.1; context * WIDTH], vec![0.0; context * WIDTH]);
         group.throughput(operations(context * (context + 1) / 2));
         group.bench_function(BenchmarkId::from_parameter(context), |b| {
-            b.iter(|| attention(&cx, SHAPE, HEADS, black_box(&q), WIDTH, &rows, &storage, &[&tables[0]], &mut out, WIDTH, None));
+            b.iter(|| attention(&cx, HEADS, black_box(&q), WIDTH, &rows, &kv, &[&tables[0]], &mut out, WIDTH, None));
         });
     }
 }

@@ -5,57 +5,32 @@
 //! (row, head) is reduced by itself in one order over the key positions: scores over the head's numbers in order, the
 //! sum of exponentials in 16 lanes by position, the output over the positions in order. So its bits depend neither on
 //! the tile nor on the batch nor on the thread count. Masked keys enter as exact zeros.
+//!
+//! The storage's format is also the format of the products' operands: over bf16 blocks, queries and softmax weights are
+//! rounded to bf16; sums, scores and the softmax are always `f32`.
 
 mod backward;
+mod blocks;
 mod product;
 
+use std::f32::consts::{LN_2, LOG2_E};
 use std::ops::Range;
 
+use crate::buffer::AlignedBuffer;
 use crate::lanes::{LANES, Lanes, dispatch};
 use crate::share::Shared;
-use crate::{Compute, dot, exp::exp};
+use crate::{Compute, Isa, dot, exp::exp2};
 pub use backward::{Segment, attention_backward};
-use product::{Left, MAX_PARTS, Right, Start, product};
-
-/// Tokens in a block.
-pub const KV_BLOCK: usize = 16;
+pub use blocks::{KV_BLOCK, KvBlocks, KvFormat, KvShape, round_to};
+use blocks::{Word, Words};
+use product::{Left, MAX_PARTS, Operand, Right, Start};
 
 /// (query row, head) pairs a tile should have: enough to use a loaded block well, few enough for scores to stay cached.
 const TILE_PAIRS: usize = 48;
 /// Query rows a tile may have; more would compute too many scores that causality masks.
 const MAX_TILE_ROWS: usize = 32;
-
-/// Shape of the keys (and of the values) of one token in one layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KvShape {
-    /// Key/value heads.
-    pub kv_heads: usize,
-    /// Numbers in a head, a multiple of 16.
-    pub head_dim: usize,
-}
-
-impl KvShape {
-    /// Numbers in a block of one layer: keys `[kv_heads, head_dim, 16]`, then values `[kv_heads, 16, head_dim]`.
-    pub fn block_len(&self) -> usize {
-        2 * KV_BLOCK * self.token_len()
-    }
-
-    fn token_len(&self) -> usize {
-        self.kv_heads * self.head_dim
-    }
-
-    /// Where one head's keys lie in a block.
-    fn keys(&self, kv_head: usize) -> Range<usize> {
-        let len = KV_BLOCK * self.head_dim;
-        kv_head * len..(kv_head + 1) * len
-    }
-
-    /// Where one head's values lie in a block.
-    fn values(&self, kv_head: usize) -> Range<usize> {
-        let (keys, half) = (self.keys(kv_head), self.block_len() / 2);
-        half + keys.start..half + keys.end
-    }
-}
+/// Scores of a row are weighed so many at a time; its length is rounded up to a multiple.
+const STRIDE: usize = 2 * LANES;
 
 /// One query row: which sequence it belongs to, and where it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,21 +41,9 @@ pub struct AttendRow {
     pub position: u32,
 }
 
-/// Writes the keys and values of one token, `k` and `v` `[kv_heads * head_dim]`, to place `slot` (its position modulo
-/// [`KV_BLOCK`]) of `block`. A block must be zero before its first use, since masked places are multiplied by zero.
-pub fn write_kv(shape: KvShape, block: &mut [f32], slot: usize, k: &[f32], v: &[f32]) {
-    let (keys, values) = block.split_at_mut(shape.block_len() / 2);
-    for (place, &x) in keys[slot..].iter_mut().step_by(KV_BLOCK).zip(&k[..shape.token_len()]) {
-        *place = x;
-    }
-    for (head, v) in values.chunks_exact_mut(KV_BLOCK * shape.head_dim).zip(v.chunks_exact(shape.head_dim)) {
-        head[slot * shape.head_dim..][..shape.head_dim].copy_from_slice(v);
-    }
-}
-
 /// Softmax attention of query rows over the keys they see, scores scaled by `1/sqrt(head_dim)`.
 ///
-/// `q` and `out` are `[m, heads * head_dim]` with row strides `ldq` and `ldo`, `rows` `[m]`. `storage` holds all blocks of a
+/// `q` and `out` are `[m, heads * head_dim]` with row strides `ldq` and `ldo`, `rows` `[m]`. `kv` holds all blocks of a
 /// layer, `tables[sequence]` the indices of a sequence's blocks in it. `lse` `[m, heads]`, when asked for, becomes the
 /// log-sum-exp of the scaled scores, which [`attention_backward`] needs.
 ///
@@ -89,25 +52,23 @@ pub fn write_kv(shape: KvShape, block: &mut [f32], slot: usize, k: &[f32], v: &[
 #[allow(clippy::too_many_arguments)]
 pub fn attention(
     cx: &Compute,
-    shape: KvShape,
     heads: usize,
     q: &[f32],
     ldq: usize,
     rows: &[AttendRow],
-    storage: &[f32],
+    kv: &KvBlocks,
     tables: &[&[u32]],
     out: &mut [f32],
     ldo: usize,
     lse: Option<&mut [f32]>,
 ) {
+    let shape = kv.shape;
     let group = check_shape(shape, heads);
-    let tiles = split(rows, (TILE_PAIRS / group).clamp(1, MAX_TILE_ROWS));
-    let forward = Forward { cx, shape, group, q, ldq, rows, storage, tables, out: Shared::new(out), ldo, lse: lse.map(Shared::new) };
-    // Late rows of a sequence see the most keys: they go first, so that no thread is left alone with them.
-    cx.run(tiles.len() * shape.kv_heads, &|i| {
-        let tile = tiles[tiles.len() - 1 - i / shape.kv_heads].clone();
-        forward.attend(tile, i % shape.kv_heads);
-    });
+    let (out, lse) = (Shared::new(out), lse.map(Shared::new));
+    match &kv.words {
+        Words::F32(blocks) => Forward { cx, shape, group, q, ldq, rows, blocks, tables, out, ldo, lse }.run(),
+        Words::Bf16(blocks) => Forward { cx, shape, group, q, ldq, rows, blocks, tables, out, ldo, lse }.run(),
+    }
 }
 
 /// Query heads for each key/value head.
@@ -129,72 +90,157 @@ fn split(rows: &[AttendRow], most: usize) -> Vec<Range<usize>> {
     tiles
 }
 
-struct Forward<'a> {
+/// What the softmax does in the format of its output.
+trait Weights: Word + Operand {
+    /// The buffer's memory as words.
+    fn of(buffer: &mut AlignedBuffer) -> &mut [Self];
+
+    /// [`weigh`] on an instruction set.
+    fn weigh(isa: Isa, scores: &mut [f32], seen: usize, scale: f32, weights: &mut [Self]) -> (f32, f32);
+
+    /// The numbers of `a` and then of `b`.
+    fn store<L: Lanes>(a: L, b: L, words: &mut [Self]);
+}
+
+impl Weights for f32 {
+    fn of(buffer: &mut AlignedBuffer) -> &mut [f32] {
+        buffer
+    }
+    fn weigh(isa: Isa, scores: &mut [f32], seen: usize, scale: f32, weights: &mut [f32]) -> (f32, f32) {
+        #[inline(always)]
+        fn numbers<L: Lanes>(scores: &mut [f32], seen: usize, scale: f32, weights: &mut [f32]) -> (f32, f32) {
+            weigh::<L, f32>(scores, seen, scale, weights)
+        }
+        dispatch!(isa, numbers(scores: &mut [f32], seen: usize, scale: f32, weights: &mut [f32]) -> (f32, f32))
+    }
+    #[inline(always)]
+    fn store<L: Lanes>(a: L, b: L, words: &mut [f32]) {
+        a.store(words);
+        b.store(&mut words[LANES..]);
+    }
+}
+
+impl Weights for u32 {
+    fn of(buffer: &mut AlignedBuffer) -> &mut [u32] {
+        buffer.words_mut()
+    }
+    fn weigh(isa: Isa, scores: &mut [f32], seen: usize, scale: f32, weights: &mut [u32]) -> (f32, f32) {
+        #[inline(always)]
+        fn pairs<L: Lanes>(scores: &mut [f32], seen: usize, scale: f32, weights: &mut [u32]) -> (f32, f32) {
+            weigh::<L, u32>(scores, seen, scale, weights)
+        }
+        dispatch!(isa, pairs(scores: &mut [f32], seen: usize, scale: f32, weights: &mut [u32]) -> (f32, f32))
+    }
+    #[inline(always)]
+    fn store<L: Lanes>(a: L, b: L, words: &mut [u32]) {
+        a.store_pairs(b, words);
+    }
+}
+
+/// The weights `2^(score * scale - max)` of the first `seen` scores, zero for the others; also the largest `score * scale`
+/// and the sum of the weights. `scores` is a multiple of [`STRIDE`] long and is spent.
+#[inline(always)]
+fn weigh<L: Lanes, W: Weights>(scores: &mut [f32], seen: usize, scale: f32, weights: &mut [W]) -> (f32, f32) {
+    scores[seen..].fill(f32::NEG_INFINITY);
+    let max = dot::max::<L>(scores) * scale;
+    let mut sum = L::splat(0.0);
+    for (x, words) in scores.chunks_exact(STRIDE).zip(weights.chunks_exact_mut(STRIDE / W::NUMBERS)) {
+        let a = exp2(L::load(x).mul_add(L::splat(scale), L::splat(-max)));
+        let b = exp2(L::load(&x[LANES..]).mul_add(L::splat(scale), L::splat(-max)));
+        sum = sum.add(a).add(b);
+        W::store(a, b, words);
+    }
+    (max, sum.sum())
+}
+
+struct Forward<'a, W> {
     cx: &'a Compute,
     shape: KvShape,
     group: usize,
     q: &'a [f32],
     ldq: usize,
     rows: &'a [AttendRow],
-    storage: &'a [f32],
+    blocks: &'a [W],
     tables: &'a [&'a [u32]],
     out: Shared<'a, f32>,
     ldo: usize,
     lse: Option<Shared<'a, f32>>,
 }
 
-impl Forward<'_> {
-    /// One key/value head for the rows `tile` of one sequence: all scores, then the softmax of each row, then the outputs.
-    fn attend(&self, tile: Range<usize>, kv_head: usize) {
+impl<W: Weights> Forward<'_, W> {
+    fn run(&self) {
+        let tiles = split(self.rows, (TILE_PAIRS / self.group).clamp(1, MAX_TILE_ROWS));
+        let tasks = tiles.len() * self.shape.kv_heads;
+        // A few rows keep all threads busy only when the heads that share keys are split too.
+        let few = !tasks.is_multiple_of(self.cx.threads()) && tasks < 4 * self.cx.threads();
+        let parts = if few { self.group } else { 1 };
+        let heads = self.group / parts;
+        // Late rows of a sequence see the most keys: they go first, so that no thread is left alone with them.
+        self.cx.run(tasks * parts, &|i| {
+            let (i, part) = (i / parts, i % parts);
+            let tile = tiles[tiles.len() - 1 - i / self.shape.kv_heads].clone();
+            self.attend(tile, i % self.shape.kv_heads, part * heads..(part + 1) * heads);
+        });
+    }
+
+    /// Some of the heads that share a key/value head, for the rows `tile` of one sequence: all scores, then the softmax of
+    /// each row, then the outputs.
+    fn attend(&self, tile: Range<usize>, kv_head: usize, heads: Range<usize>) {
         let (isa, head_dim) = (self.cx.isa(), self.shape.head_dim);
         let rows = &self.rows[tile.clone()];
         let last = rows.iter().map(|row| row.position).max().unwrap_or(0) as usize;
         let table = &self.tables[rows[0].sequence as usize][..last / KV_BLOCK + 1];
-        let keys = table.len() * KV_BLOCK;
-        let pairs = rows.len() * self.group;
+        let keys = (table.len() * KV_BLOCK).next_multiple_of(STRIDE);
+        let first_head = kv_head * self.group + heads.start;
+        let (heads, first_column) = (heads.len(), first_head * head_dim);
+        let pairs = rows.len() * heads;
 
-        // A power of two, so that a growing context does not ask for a new size at every block.
+        // Powers of two, so that a growing context does not ask for a new size at every block.
         let mut scratch = self.cx.scratch((pairs * (keys + head_dim + 1)).next_power_of_two());
-        let (q, rest) = scratch.split_at_mut(pairs * head_dim);
-        let (scores, rest) = rest.split_at_mut(pairs * keys);
+        let (scores, rest) = scratch.split_at_mut(pairs * keys);
+        let (outputs, rest) = rest.split_at_mut(pairs * head_dim);
         let sums = &mut rest[..pairs];
-        let first_column = kv_head * self.group * head_dim;
-        for (i, q) in tile.clone().zip(q.chunks_exact_mut(self.group * head_dim)) {
-            q.copy_from_slice(&self.q[i * self.ldq + first_column..][..self.group * head_dim]);
-        }
+        let mut scratch = self.cx.scratch((pairs * (keys + head_dim) / W::NUMBERS).next_power_of_two());
+        let (q, rest) = W::of(&mut scratch).split_at_mut(pairs * head_dim / W::NUMBERS);
+        let weights = &mut rest[..pairs * keys / W::NUMBERS];
 
-        self.for_blocks(table, self.shape.keys(kv_head), |first_key, parts| {
-            let left = Left { x: q, row: head_dim, step: 1 };
+        for (i, q) in tile.clone().zip(q.chunks_exact_mut(heads * head_dim / W::NUMBERS)) {
+            W::pack(&self.q[i * self.ldq + first_column..][..heads * head_dim], q);
+        }
+        let (key_part, len) = (self.shape.keys::<W>(kv_head), KV_BLOCK * head_dim / W::NUMBERS);
+        let value_part = key_part.start + len..key_part.end + len;
+        let first_values = self.parts(table, value_part.clone());
+        self.for_blocks(table, key_part, &first_values, |first_key, parts, ahead| {
+            let left = Left { x: q, row: head_dim / W::NUMBERS, step: 1 };
             let right = Right::Columns { parts, step: KV_BLOCK };
-            product(isa, pairs, head_dim, left, right, &mut scores[first_key..], keys, Start::Zero);
+            W::product(isa, pairs, head_dim / W::NUMBERS, left, right, &mut scores[first_key..], keys, Start::Zero, ahead);
         });
-        let scale = 1.0 / (head_dim as f32).sqrt();
-        for (pair, scores) in scores.chunks_exact_mut(keys).enumerate() {
-            let (i, head) = (pair / self.group, kv_head * self.group + pair % self.group);
-            let seen = rows[i].position as usize + 1;
-            let (max, sum) = dispatch!(isa, weigh(scores: &mut [f32], seen: usize, scale: f32) -> (f32, f32));
+        let scale = LOG2_E / (head_dim as f32).sqrt();
+        let rows_of_scores = scores.chunks_exact_mut(keys).zip(weights.chunks_exact_mut(keys / W::NUMBERS));
+        for (pair, (scores, weights)) in rows_of_scores.enumerate() {
+            let (i, head) = (pair / heads, first_head + pair % heads);
+            let (max, sum) = W::weigh(isa, scores, rows[i].position as usize + 1, scale, weights);
             sums[pair] = sum;
             if let Some(lse) = &self.lse {
                 let at = (tile.start + i) * self.shape.kv_heads * self.group + head;
                 // SAFETY: each (row, head) belongs to one task.
                 #[allow(unsafe_code)]
                 let lse = unsafe { lse.part(at..at + 1) };
-                lse[0] = max + sum.ln();
+                lse[0] = max * LN_2 + sum.ln();
             }
         }
-        // The queries are spent: their place takes the outputs.
-        let outputs = q;
-        self.for_blocks(table, self.shape.values(kv_head), |first_key, parts| {
-            let left = Left { x: &scores[first_key..], row: keys, step: 1 };
+        self.for_blocks(table, value_part, &[], |first_key, parts, ahead| {
+            let left = Left { x: &weights[first_key / W::NUMBERS..], row: keys / W::NUMBERS, step: 1 };
             let right = Right::Steps { parts, step: head_dim, columns: head_dim };
             let start = if first_key == 0 { Start::Zero } else { Start::Previous };
-            product(isa, pairs, parts.len() * KV_BLOCK, left, right, outputs, head_dim, start);
+            let steps = parts.len() * KV_BLOCK / W::NUMBERS;
+            W::product(isa, pairs, steps, left, right, outputs, head_dim, start, ahead);
         });
-        for (i, (outputs, sums)) in tile.zip(outputs.chunks_exact(self.group * head_dim).zip(sums.chunks_exact(self.group))) {
+        for (i, (outputs, sums)) in tile.zip(outputs.chunks_exact(heads * head_dim).zip(sums.chunks_exact(heads))) {
             let at = i * self.ldo + first_column;
             // SAFETY: each (row, head) belongs to one task.
             #[allow(unsafe_code)]
-            let out = unsafe { self.out.part(at..at + self.group * head_dim) };
+            let out = unsafe { self.out.part(at..at + heads * head_dim) };
             for ((out, x), sum) in out.chunks_exact_mut(head_dim).zip(outputs.chunks_exact(head_dim)).zip(sums) {
                 let inverse = 1.0 / sum;
                 out.iter_mut().zip(x).for_each(|(out, x)| *out = x * inverse);
@@ -202,31 +248,27 @@ impl Forward<'_> {
         }
     }
 
-    /// Calls `visit(first key, parts)` with the part `range` of a few blocks of the table at a time, in order.
-    fn for_blocks(&self, table: &[u32], range: Range<usize>, mut visit: impl FnMut(usize, &[&[f32]])) {
-        for (chunk, blocks) in table.chunks(MAX_PARTS).enumerate() {
-            let mut parts: [&[f32]; MAX_PARTS] = [&[]; MAX_PARTS];
-            for (part, &block) in parts.iter_mut().zip(blocks) {
-                *part = &self.storage[block as usize * self.shape.block_len()..][range.clone()];
-            }
-            visit(chunk * MAX_PARTS * KV_BLOCK, &parts[..blocks.len()]);
+    /// Calls `visit(first key, parts, next parts)` with the part `range` of a few blocks of the table at a time, in order;
+    /// `after` comes after the last.
+    fn for_blocks(&self, table: &[u32], range: Range<usize>, after: &[&[W]], mut visit: impl FnMut(usize, &[&[W]], &[&[W]])) {
+        let mut parts = self.parts(table, range.clone());
+        for first in (0..table.len()).step_by(MAX_PARTS) {
+            let rest = &table[table.len().min(first + MAX_PARTS)..];
+            let next = self.parts(rest, range.clone());
+            let ahead = if rest.is_empty() { after } else { &next[..rest.len().min(MAX_PARTS)] };
+            visit(first * KV_BLOCK, &parts[..MAX_PARTS.min(table.len() - first)], ahead);
+            parts = next;
         }
     }
-}
 
-/// Scores become `exp(score * scale - max)`, those after the first `seen` zero. Returns the scaled maximum and the sum.
-#[inline(always)]
-fn weigh<L: Lanes>(scores: &mut [f32], seen: usize, scale: f32) -> (f32, f32) {
-    let (scores, masked) = scores.split_at_mut(seen);
-    masked.fill(0.0);
-    let max = dot::max::<L>(scores) * scale;
-    let mut sum = L::splat(0.0);
-    for x in scores.chunks_mut(LANES) {
-        let weight = exp(L::read(x, f32::NEG_INFINITY).mul_add(L::splat(scale), L::splat(-max)));
-        sum = sum.add(weight);
-        weight.write(x);
+    /// The part `range` of the first blocks of a table; empty where there is none.
+    fn parts(&self, table: &[u32], range: Range<usize>) -> [&[W]; MAX_PARTS] {
+        let block_len = self.shape.block_len::<W>();
+        std::array::from_fn(|i| match table.get(i) {
+            Some(&block) => &self.blocks[block as usize * block_len..][range.clone()],
+            None => &[],
+        })
     }
-    (max, sum.sum())
 }
 
 #[cfg(test)]

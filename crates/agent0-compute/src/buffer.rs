@@ -83,15 +83,15 @@ impl DerefMut for AlignedBuffer {
 }
 
 /// Asks for huge pages under fresh memory that is worth it: far fewer page faults now and address misses later.
-fn prefer_huge_pages(start: *mut Line, count: usize) {
+pub(crate) fn prefer_huge_pages<T>(start: *const T, count: usize) {
     const HUGE: usize = 2 << 20;
     let from = start.addr().next_multiple_of(HUGE);
-    let to = (start.addr() + count * size_of::<Line>()) / HUGE * HUGE;
+    let to = (start.addr() + count * size_of::<T>()) / HUGE * HUGE;
     #[cfg(target_os = "linux")]
     if from < to {
-        // SAFETY: the range lies in memory that we own and that nothing refers to yet. It is only advice: a failure
+        // SAFETY: the range lies in memory that the caller owns. It is only advice, which changes no contents: a failure
         // changes nothing.
-        unsafe { libc::madvise(start.with_addr(from).cast(), to - from, libc::MADV_HUGEPAGE) };
+        unsafe { libc::madvise(start.with_addr(from).cast_mut().cast(), to - from, libc::MADV_HUGEPAGE) };
     }
     #[cfg(not(target_os = "linux"))]
     let _ = (from, to);

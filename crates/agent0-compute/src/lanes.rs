@@ -33,6 +33,13 @@ pub(crate) trait Lanes: Copy {
     fn load(x: &[f32]) -> Self;
     /// Into the first [`LANES`] numbers of `x`.
     fn store(self, x: &mut [f32]);
+    /// The two bf16 of a word, in all lanes: that in the lower half, and that in the upper half.
+    fn splat_pair(x: u32) -> (Self, Self);
+    /// The first [`LANES`] words of `x`, each two bf16: those in the lower halves, and those in the upper halves.
+    fn load_pairs(x: &[u32]) -> (Self, Self);
+    /// The numbers of `self` and then of `next` as bf16 (to nearest, halves away from zero), two neighbours in a word, the
+    /// first in the lower half, into the first [`LANES`] words of `x`.
+    fn store_pairs(self, next: Self, x: &mut [u32]);
     fn add(self, b: Self) -> Self;
     fn sub(self, b: Self) -> Self;
     fn mul(self, b: Self) -> Self;
@@ -48,6 +55,10 @@ pub(crate) trait Lanes: Copy {
     fn round(self) -> Self;
     /// `self * 2^n` for whole `n` of magnitude at most 160, rounded once.
     fn scale_by_power(self, n: Self) -> Self;
+
+    /// Asks for the cache line at `at`, which need not exist.
+    #[inline(always)]
+    fn prefetch<T>(_at: *const T) {}
 
     /// The numbers themselves.
     #[inline(always)]
@@ -156,6 +167,31 @@ mod tests {
         let mut part = [7.0; 3];
         y.write(&mut part);
         out.extend(part);
+    }
+
+    #[inline(always)]
+    fn through_pairs<L: Lanes>(a: &[f32], b: &[f32], words: &mut [u32], out: &mut Vec<f32>) {
+        L::load(a).store_pairs(L::load(b), words);
+        let (lower, upper) = L::load_pairs(words);
+        out.extend(lower.to_array());
+        out.extend(upper.to_array());
+        let (lower, upper) = L::splat_pair(words[3]);
+        out.extend([lower.sum(), upper.sum()]);
+    }
+
+    #[test]
+    fn pairs_are_neighbours_rounded_to_bf16() {
+        let x: Vec<f32> = (0..32).map(|i| (i as f32 - 11.3) * 1.37e-3).collect();
+        let rounded: Vec<f32> = x.iter().map(|&x| half::bf16::from_f32(x).to_f32()).collect();
+        let mut expected: Vec<f32> = [0, 1].iter().flat_map(|&odd| rounded[odd..].iter().step_by(2)).copied().collect();
+        expected.extend([16.0 * rounded[6], 16.0 * rounded[7]]);
+        for isa in Isa::available() {
+            let (a, b) = x.split_at(LANES);
+            let (words, out) = (&mut [0u32; LANES][..], &mut Vec::new());
+            dispatch!(isa, through_pairs(a: &[f32], b: &[f32], words: &mut [u32], out: &mut Vec<f32>));
+            assert_eq!(*out, expected, "{isa}");
+            assert_eq!(f32::from_bits(words[3] << 16), rounded[6], "{isa}: the first is in the lower half");
+        }
     }
 
     #[test]

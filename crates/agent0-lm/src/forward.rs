@@ -10,7 +10,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use agent0_compute::{AttendRow, Compute, KV_BLOCK, KvShape, Write, attention, head_norm, rms_norm, rope, swiglu, write_kv};
+use agent0_compute::{
+    AttendRow, Compute, Dtype, KvBlocks, KvFormat, KvShape, Write, attention, head_norm, rms_norm, rope, round_to, swiglu,
+};
 
 use crate::config::ModelConfig;
 use crate::lora::{LoraWeights, Site};
@@ -57,25 +59,34 @@ fn keep_rows<T: Copy>(x: &mut Vec<T>, width: usize, wanted: &[usize]) {
 
 /// The key and value blocks of every layer.
 pub(crate) struct KvStorage {
-    pub(crate) layers: Vec<Vec<f32>>,
+    pub(crate) layers: Vec<KvBlocks>,
 }
 
 impl KvStorage {
-    /// Bytes of a block in all layers.
-    pub(crate) fn block_bytes(config: &ModelConfig) -> u64 {
+    /// Bytes of a block in all layers, where weights are of `dtype`.
+    pub(crate) fn block_bytes(config: &ModelConfig, dtype: Dtype) -> u64 {
         let shape = KvShape { kv_heads: config.kv_heads, head_dim: config.head_dim };
-        (shape.block_len() * config.layers * size_of::<f32>()) as u64
+        (shape.block_bytes(kv_format(dtype)) * config.layers) as u64
     }
 
-    /// Room for `blocks` blocks a layer. Zeroed, as the attention kernel demands; pages are touched when first used.
+    /// Room for `blocks` blocks a layer. Pages of memory are touched when first used.
     pub(crate) fn new(model: &Model, blocks: usize) -> Self {
-        let length = kv_shape(model).block_len() * blocks;
-        Self { layers: (0..model.config.layers).map(|_| vec![0.0; length]).collect() }
+        Self { layers: (0..model.config.layers).map(|_| kv_blocks(model, blocks)).collect() }
     }
 }
 
 pub(crate) fn kv_shape(model: &Model) -> KvShape {
     KvShape { kv_heads: model.config.kv_heads, head_dim: model.config.head_dim }
+}
+
+/// Blocks of one layer.
+pub(crate) fn kv_blocks(model: &Model, blocks: usize) -> KvBlocks {
+    KvBlocks::new(kv_shape(model), kv_format(model.head.weight().dtype()), blocks)
+}
+
+/// Keys and values are `f32` where the weights are, and bf16 else.
+fn kv_format(dtype: Dtype) -> KvFormat {
+    if dtype == Dtype::F32 { KvFormat::F32 } else { KvFormat::Bf16 }
 }
 
 /// Activations of a forward pass, kept between calls because fresh pages are expensive.
@@ -139,7 +150,7 @@ impl Activations {
     }
 
     /// One layer, `x` to `x`. `storage` holds this layer's blocks: the rows' keys and values are written into it.
-    pub(crate) fn layer(&mut self, cx: &Compute, model: &Model, index: usize, batch: &Batch, storage: &mut [f32]) {
+    pub(crate) fn layer(&mut self, cx: &Compute, model: &Model, index: usize, batch: &Batch, storage: &mut KvBlocks) {
         let layer = &model.layers[index];
         self.attention_half(cx, model, layer, index, batch, storage, None);
         self.feed_forward_half(cx, model, layer, index, batch);
@@ -147,11 +158,11 @@ impl Activations {
 
     /// The last layer, for the `wanted` rows (ascending) alone: the others leave their keys and values and are done.
     /// Afterwards `x` holds the wanted rows one after another.
-    pub(crate) fn last_layer(&mut self, cx: &Compute, model: &Model, batch: &Batch, storage: &mut [f32], wanted: &[usize]) {
+    pub(crate) fn last_layer(&mut self, cx: &Compute, model: &Model, batch: &Batch, storage: &mut KvBlocks, wanted: &[usize]) {
         let index = model.layers.len() - 1;
         let layer = &model.layers[index];
         self.queries_keys_values(cx, model, layer, index, batch);
-        self.store_keys_values(model, batch, storage);
+        self.store_keys_values(cx, model, batch, storage);
         let batch = batch.only(wanted);
         keep_rows(&mut self.x, model.config.hidden, wanted);
         keep_rows(&mut self.projections.qkv, model.qkv_width(), wanted);
@@ -169,26 +180,20 @@ impl Activations {
         layer: &Layer,
         index: usize,
         batch: &Batch,
-        storage: &mut [f32],
+        storage: &mut KvBlocks,
         lse: Option<&mut [f32]>,
     ) {
         self.queries_keys_values(cx, model, layer, index, batch);
-        self.store_keys_values(model, batch, storage);
+        self.store_keys_values(cx, model, batch, storage);
         self.attend(cx, model, layer, index, batch, storage, lse);
     }
 
     /// Writes the rows' keys and values into their blocks.
-    fn store_keys_values(&self, model: &Model, batch: &Batch, storage: &mut [f32]) {
+    fn store_keys_values(&self, cx: &Compute, model: &Model, batch: &Batch, storage: &mut KvBlocks) {
         let c = &model.config;
-        let (width, q_width, kv_width) = (model.qkv_width(), c.heads * c.head_dim, c.kv_heads * c.head_dim);
-        let shape = kv_shape(model);
-        let block_len = shape.block_len();
-        for (row, qkv) in batch.rows.iter().zip(self.projections.qkv.chunks_exact(width)) {
-            let position = row.position as usize;
-            let block = batch.tables[row.sequence as usize][position / KV_BLOCK] as usize;
-            let (k, v) = qkv[q_width..].split_at(kv_width);
-            write_kv(shape, &mut storage[block * block_len..][..block_len], position % KV_BLOCK, k, v);
-        }
+        let (k, v) = (c.heads * c.head_dim, (c.heads + c.kv_heads) * c.head_dim);
+        let qkv = &self.projections.qkv;
+        storage.write(cx, &self.attend, &batch.tables, &qkv[k..], &qkv[v..], model.qkv_width());
     }
 
     /// `x += W_o attention(q, K, V)` for the queries in `qkv` and the keys and values in `storage`.
@@ -200,13 +205,13 @@ impl Activations {
         layer: &Layer,
         index: usize,
         batch: &Batch,
-        storage: &[f32],
+        storage: &KvBlocks,
         lse: Option<&mut [f32]>,
     ) {
         let c = &model.config;
-        let (shape, width, q_width) = (kv_shape(model), model.qkv_width(), c.heads * c.head_dim);
+        let (width, q_width) = (model.qkv_width(), c.heads * c.head_dim);
         let q = &self.projections.qkv;
-        attention(cx, shape, c.heads, q, width, &self.attend, storage, &batch.tables, &mut self.attended, q_width, lse);
+        attention(cx, c.heads, q, width, &self.attend, storage, &batch.tables, &mut self.attended, q_width, lse);
         layer.output.forward(cx, batch.rows.len(), &self.attended, &mut self.x, Write::Add);
         apply_lora(cx, batch, index, Site::Output, &self.attended, q_width, &mut self.x, c.hidden, &mut self.z);
     }
@@ -225,6 +230,8 @@ impl Activations {
             head_norm(cx, rows, &mut qkv[q_width..], width, c.kv_heads, c.head_dim, k_norm, c.rms_eps);
         }
         rope(cx, rows, qkv, width, c.heads + c.kv_heads, c.head_dim, &self.positions, &model.rope, false);
+        // The backward pass reads these rows: they must be the numbers that attention computes with.
+        round_to(cx, kv_format(model.head.weight().dtype()), rows, qkv, width, width);
     }
 
     /// `x += W_d (silu(g) * u)`.

@@ -57,7 +57,7 @@ pub(crate) struct Plan {
 /// Not even the least that the model can work with fits.
 pub(crate) fn plan(path: &Path, config: &ModelConfig, wishes: &Wishes, free: Option<u64>) -> Result<Plan, ModelError> {
     let usable = free.map_or(u64::MAX, |free| free - free / 10);
-    let (block, row) = (KvStorage::block_bytes(config), training_row_bytes(config));
+    let (block, row) = (KvStorage::block_bytes(config, wishes.dtype), training_row_bytes(config));
     let blocks_of = |tokens: usize| tokens.div_ceil(KV_BLOCK) as u64;
     let fixed = weight_bytes(config, wishes.dtype) + adapter_bytes(config) + sampling_bytes(config, wishes.sequences);
     let (least_blocks, least_rows) = (blocks_of(LEAST_TOKENS.min(wishes.context)), LEAST_TOKENS.min(wishes.micro_tokens));
@@ -208,7 +208,7 @@ mod tests {
     fn taken(plan: &Plan, dtype: Dtype) -> u64 {
         let c = config();
         let fixed = weight_bytes(&c, dtype) + adapter_bytes(&c) + sampling_bytes(&c, plan.sequences);
-        fixed + plan.blocks as u64 * KvStorage::block_bytes(&c) + plan.micro_tokens as u64 * training_row_bytes(&c)
+        fixed + plan.blocks as u64 * KvStorage::block_bytes(&c, dtype) + plan.micro_tokens as u64 * training_row_bytes(&c)
     }
 
     #[test]

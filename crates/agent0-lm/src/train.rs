@@ -14,11 +14,11 @@
 use std::sync::Arc;
 
 use agent0_compute::{
-    Compute, Segment, attention_backward, head_norm_backward, rms_norm, rms_norm_backward, rope, swiglu, swiglu_backward,
+    Compute, KvBlocks, Segment, attention_backward, head_norm_backward, rms_norm, rms_norm_backward, rope, swiglu, swiglu_backward,
 };
 use agent0_engine::{Datum, EngineError, ForwardBackward, PolicyLoss, ScoreRequest, TokenId, TokenStats};
 
-use crate::forward::{Activations, Batch, Projections, kv_shape};
+use crate::forward::{Activations, Batch, Projections, kv_blocks, kv_shape};
 use crate::head::{Head, LossTerm, token_loss};
 use crate::lora::{LoraBackward, LoraGradient, LoraWeights, Site, SiteBackward};
 use crate::micro_batch::{MicroBatch, micro_batches};
@@ -78,7 +78,7 @@ pub(crate) struct Trainer {
     activations: Activations,
     saved: Vec<SavedLayer>,
     /// Key and value blocks of one layer.
-    kv: Vec<f32>,
+    kv: Option<KvBlocks>,
     head: Head,
     /// Rows of the stream that predict a wanted token, and the same normalised, `[wanted, hidden]`.
     picked: Vec<f32>,
@@ -177,13 +177,16 @@ impl Trainer {
 
     /// Runs the batch through all layers, leaving the stream in `activations.x`.
     fn forward(&mut self, cx: &Compute, model: &Model, micro: &MicroBatch, batch: &Batch, keep: Keep) {
-        self.kv.resize(self.kv.len().max(micro.blocks() * kv_shape(model).block_len()), 0.0);
+        let kv = match &mut self.kv {
+            Some(kv) if kv.blocks() >= micro.blocks() => kv,
+            kv => kv.insert(kv_blocks(model, micro.blocks())),
+        };
         self.saved.resize_with(model.config.layers, SavedLayer::default);
         let a = &mut self.activations;
         a.begin(model, batch);
         for (index, saved) in self.saved.iter_mut().enumerate() {
             if keep == Keep::Nothing {
-                a.layer(cx, model, index, batch, &mut self.kv);
+                a.layer(cx, model, index, batch, kv);
                 continue;
             }
             let layer = &model.layers[index];
@@ -191,7 +194,7 @@ impl Trainer {
             a.resize(model, micro.len());
             saved.x.clone_from(&a.x);
             saved.lse.resize(micro.len() * model.config.heads, 0.0);
-            a.attention_half(cx, model, layer, index, batch, &mut self.kv, Some(&mut saved.lse));
+            a.attention_half(cx, model, layer, index, batch, kv, Some(&mut saved.lse));
             saved.middle.clone_from(&a.x);
             a.feed_forward_half(cx, model, layer, index, batch);
             saved.exchange(a, keep);

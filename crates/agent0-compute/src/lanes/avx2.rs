@@ -18,6 +18,38 @@ fn scale_half(x: __m256, n: __m256) -> __m256 {
     _mm256_mul_ps(_mm256_mul_ps(x, power(first)), power(_mm256_sub_epi32(n, first)))
 }
 
+/// Eight words of two bf16 each: the numbers in the lower halves.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn lower(x: __m256i) -> __m256 {
+    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(x))
+}
+
+/// The numbers in the upper halves.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn upper(x: __m256i) -> __m256 {
+    _mm256_castsi256_ps(_mm256_and_si256(x, _mm256_set1_epi32(0xffff_0000u32 as i32)))
+}
+
+/// Eight numbers as four words of two bf16 neighbours, each in the upper half of 64 bits.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn spread_pairs(x: __m256) -> __m256 {
+    let rounded = _mm256_add_epi32(_mm256_castps_si256(x), _mm256_set1_epi32(0x8000));
+    let first = _mm256_srli_epi64::<16>(_mm256_slli_epi64::<32>(rounded));
+    _mm256_castsi256_ps(_mm256_blend_epi16::<0b1000_1000>(first, rounded))
+}
+
+/// Sixteen numbers as eight words of two bf16 neighbours.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn pairs(x: Avx2) -> __m256i {
+    // The shuffle works in 128-bit halves, the permutation mends that.
+    let mixed = _mm256_shuffle_ps::<0b11_01_11_01>(spread_pairs(x.0), spread_pairs(x.1));
+    _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_castps_si256(mixed))
+}
+
 // SAFETY of every block below: the type is used only where AVX2 and FMA are enabled and present (see `Lanes`), and memory
 // is reached through slices just checked to hold 16 numbers.
 impl Lanes for Avx2 {
@@ -43,6 +75,37 @@ impl Lanes for Avx2 {
             _mm256_storeu_ps(x, self.0);
             _mm256_storeu_ps(x.add(8), self.1);
         }
+    }
+    #[inline(always)]
+    fn splat_pair(x: u32) -> (Self, Self) {
+        // SAFETY: see the top.
+        unsafe {
+            let x = _mm256_set1_epi32(x as i32);
+            (Self(lower(x), lower(x)), Self(upper(x), upper(x)))
+        }
+    }
+    #[inline(always)]
+    fn load_pairs(x: &[u32]) -> (Self, Self) {
+        let x = x[..LANES].as_ptr();
+        // SAFETY: see the top.
+        unsafe {
+            let (a, b) = (_mm256_loadu_si256(x.cast()), _mm256_loadu_si256(x.add(8).cast()));
+            (Self(lower(a), lower(b)), Self(upper(a), upper(b)))
+        }
+    }
+    #[inline(always)]
+    fn store_pairs(self, next: Self, x: &mut [u32]) {
+        let x = x[..LANES].as_mut_ptr();
+        // SAFETY: see the top.
+        unsafe {
+            _mm256_storeu_si256(x.cast(), pairs(self));
+            _mm256_storeu_si256(x.add(8).cast(), pairs(next));
+        }
+    }
+    #[inline(always)]
+    fn prefetch<T>(at: *const T) {
+        // SAFETY: a prefetch of any address is harmless.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
     #[inline(always)]
     fn add(self, b: Self) -> Self {

@@ -43,6 +43,24 @@ impl Lanes for Portable {
         x[..LANES].copy_from_slice(&self.0);
     }
     #[inline(always)]
+    fn splat_pair(x: u32) -> (Self, Self) {
+        (Self::splat(f32::from_bits(x << 16)), Self::splat(f32::from_bits(x & 0xffff_0000)))
+    }
+    #[inline(always)]
+    fn load_pairs(x: &[u32]) -> (Self, Self) {
+        let words: [u32; LANES] = std::array::from_fn(|i| x[..LANES][i]);
+        (Self(words.map(|x| f32::from_bits(x << 16))), Self(words.map(|x| f32::from_bits(x & 0xffff_0000))))
+    }
+    #[inline(always)]
+    fn store_pairs(self, next: Self, x: &mut [u32]) {
+        let round = |x: f32| x.to_bits().wrapping_add(0x8000);
+        for (from, words) in [self, next].iter().zip(x[..LANES].chunks_exact_mut(LANES / 2)) {
+            for (pair, word) in from.0.chunks_exact(2).zip(words) {
+                *word = round(pair[0]) >> 16 | round(pair[1]) & 0xffff_0000;
+            }
+        }
+    }
+    #[inline(always)]
     fn add(self, b: Self) -> Self {
         self.zip(b, |a, b| a + b)
     }
