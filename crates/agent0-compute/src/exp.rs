@@ -30,7 +30,7 @@ pub(crate) fn exp<L: Lanes>(x: L) -> L {
 /// Below this `2^x` rounds to 0, and [`Lanes::scale_by_power`] reaches it.
 const LOWEST_POWER: f32 = -160.0;
 /// `2^r = 1 + r * (D0 + D1 r + ..)`: relative error 2e-7 on |r| <= 1/2.
-const D: [f32; 5] = [0.693_147_2, 0.240_223_5, 0.055_503_81, 0.009_666_368, 0.001_338_130_2];
+const D: [f32; 5] = [std::f32::consts::LN_2, 0.240_223_5, 0.055_503_81, 0.009_666_368, 0.001_338_130_2];
 
 /// `2^x` for `x` up to 100, relative error below 4e-7 while the result is a normal number; `exp2(-inf)` is 0 and NaN stays
 /// NaN. Cheaper than [`exp`], for softmax weights, whose scale takes in the change of base.
