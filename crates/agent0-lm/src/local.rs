@@ -33,7 +33,7 @@ pub struct LocalOptions {
     pub threads: Option<usize>,
     /// Instruction set; the best one there is by default.
     pub isa: Option<Isa>,
-    /// Format of the frozen weights; bf16 by default, f32 is the reference.
+    /// Format of the frozen weights; 8 bits by default, f32 is the reference.
     pub dtype: Option<Dtype>,
     /// Memory to do with, in bytes; what is free by default. The options below are made smaller where they do not fit, which
     /// [`EngineInfo::notes`] says.
@@ -77,7 +77,7 @@ impl LocalEngine {
         let isa = options.isa.unwrap_or_else(Isa::detect);
         let threads = options.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let cx = Compute::new(threads, isa);
-        let dtype = options.dtype.unwrap_or(Dtype::Bf16);
+        let dtype = options.dtype.unwrap_or(Dtype::Q8);
         let checkpoint = open(path)?;
         let config = checkpoint.config();
         let wishes = Wishes {
