@@ -1,14 +1,16 @@
 //! From scored trajectories to optimizer steps. The objective is `agent0-rl`'s; here it is handed to the engine.
 
-use std::time::Instant;
-
-use agent0_engine::{AdamParams, AdapterId, Datum, PolicyLoss, ScoreRequest, TokenStats, Weights};
+use agent0_engine::{AdamParams, AdapterId, Datum, Engine, PolicyLoss, ScoreRequest, TokenStats, Weights};
 use agent0_rl::{Scored, StepMetrics, Trajectory, data, step_metrics};
 
 use crate::error::EvolveError;
 use crate::observer::Event;
 use crate::place::Place;
 use crate::run::Run;
+
+/// What one call for gradients holds. The engine cuts it into micro-batches itself, in which sequences that begin alike
+/// pay for that once: the larger a call, the better, but there is no news of it until it is done.
+const MICRO_BATCHES_PER_CALL: usize = 4;
 
 /// How the agent in training learns from a step.
 #[derive(Debug, Clone, Copy)]
@@ -62,11 +64,16 @@ impl Learned {
 impl Run<'_> {
     /// Trains the agent of this phase on a step's trajectories: reference log-probabilities, then `updates` times
     /// gradient and optimizer step, each on its share of the sequences.
+    ///
+    /// Before its first update in a phase the agent is its own reference: the log-probabilities are those it sampled with.
     pub async fn learn(&self, place: Place, scored: &[Scored<'_>], recipe: &Recipe) -> Result<Learned, EvolveError> {
-        let began = Instant::now();
         let total: usize = scored.iter().map(|scored| scored.trajectory.ids.len()).sum();
         let adapter = self.in_training(place.phase);
-        let references = self.reference_logprobs(scored, recipe.reference).await?;
+        self.tell(&Event::Training { place, done: 0, total });
+        let references = match self.is_its_reference(place.phase) {
+            true => scored.iter().map(|scored| scored.trajectory.logprobs.clone()).collect(),
+            false => self.reference_logprobs(scored, recipe.reference).await?,
+        };
         let share = scored.len().div_ceil(recipe.updates).max(1);
         let mut sums = Sums::default();
         for (scored, references) in scored.chunks(share).zip(references.chunks(share)) {
@@ -75,17 +82,14 @@ impl Run<'_> {
                 continue;
             }
             self.accumulate(place, adapter, data, PolicyLoss { kl_coef: recipe.beta }, total, &mut sums).await?;
-            let step = self.machinery.engine.optim_step(adapter, self.adam(recipe.learning_rate)).await?;
+            let step = self.engine.optim_step(adapter, self.adam(recipe.learning_rate)).await?;
             sums.updates += 1;
             sums.grad_norm += step.grad_norm;
         }
-        let mut pace = self.pace();
-        pace.trained_tokens += sums.tokens;
-        pace.training_seconds += began.elapsed().as_secs_f64();
         Ok(sums.learned())
     }
 
-    /// Adds the gradient of `data` to the adapter's, a micro-batch at a time.
+    /// Adds the gradient of `data` to the adapter's, a few micro-batches at a time, so that progress can be told.
     async fn accumulate(
         &self,
         place: Place,
@@ -96,11 +100,11 @@ impl Run<'_> {
         sums: &mut Sums,
     ) -> Result<(), EvolveError> {
         let length = |datum: &Datum| datum.ids.len();
-        for batch in micro_batches(data, length, self.config.training.micro_batch_tokens) {
-            let result = self.machinery.engine.forward_backward(adapter, batch.clone(), loss).await?;
+        for call in runs_of(data, length, MICRO_BATCHES_PER_CALL * self.config.training.micro_batch_tokens) {
+            let result = self.engine.forward_backward(adapter, call.clone(), loss).await?;
             sums.loss += result.loss;
-            sums.tokens += batch.iter().map(length).sum::<usize>();
-            sums.data.extend(batch);
+            sums.tokens += call.iter().map(length).sum::<usize>();
+            sums.data.extend(call);
             sums.stats.extend(result.tokens);
             self.tell(&Event::Training { place, done: sums.tokens, total });
         }
@@ -112,12 +116,7 @@ impl Run<'_> {
             let Trajectory { ids, sampled, .. } = scored.trajectory;
             ScoreRequest { ids: ids.clone(), wanted: sampled.clone() }
         };
-        let requests: Vec<ScoreRequest> = scored.iter().map(request).collect();
-        let mut logprobs = Vec::with_capacity(requests.len());
-        for batch in micro_batches(requests, |request| request.ids.len(), self.config.training.micro_batch_tokens) {
-            logprobs.extend(self.machinery.engine.logprobs(batch, reference).await?);
-        }
-        Ok(logprobs)
+        Ok(self.engine.logprobs(scored.iter().map(request).collect(), reference).await?)
     }
 
     fn adam(&self, learning_rate: f32) -> AdamParams {
@@ -134,21 +133,21 @@ impl Run<'_> {
 }
 
 /// Cuts a list into runs of at most `tokens` tokens, or one item where that is longer.
-fn micro_batches<T>(items: Vec<T>, length: impl Fn(&T) -> usize, tokens: usize) -> Vec<Vec<T>> {
-    let mut batches: Vec<Vec<T>> = Vec::new();
+fn runs_of<T>(items: Vec<T>, length: impl Fn(&T) -> usize, tokens: usize) -> Vec<Vec<T>> {
+    let mut runs: Vec<Vec<T>> = Vec::new();
     let mut room = 0;
     for item in items {
         let needed = length(&item);
-        match batches.last_mut().filter(|_| needed <= room) {
-            Some(batch) => batch.push(item),
+        match runs.last_mut().filter(|_| needed <= room) {
+            Some(run) => run.push(item),
             None => {
-                batches.push(vec![item]);
+                runs.push(vec![item]);
                 room = tokens.max(needed);
             }
         }
         room -= needed;
     }
-    batches
+    runs
 }
 
 #[derive(Default)]
@@ -200,8 +199,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn micro_batches_keep_the_order_and_the_limit() {
-        let lengths = |items: &[usize], limit| micro_batches(items.to_vec(), |&n| n, limit);
+    fn runs_keep_the_order_and_the_limit() {
+        let lengths = |items: &[usize], limit| runs_of(items.to_vec(), |&n| n, limit);
         assert_eq!(lengths(&[3, 3, 3, 9, 1, 1], 6), [vec![3, 3], vec![3], vec![9], vec![1, 1]]);
         assert_eq!(lengths(&[], 6), Vec::<Vec<usize>>::new());
         assert_eq!(lengths(&[7, 7], 1), [[7], [7]]);

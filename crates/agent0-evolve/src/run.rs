@@ -2,7 +2,8 @@
 //! is done; here is how it is begun, recorded and resumed.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use agent0_answers::Grader;
@@ -14,6 +15,7 @@ use crate::config::Config;
 use crate::error::EvolveError;
 use crate::folder::RunFolder;
 use crate::learning::{Learned, Outcome};
+use crate::metered::{Busy, Metered};
 use crate::observer::{Event, Observer};
 use crate::place::{Phase, Place, Role, Slot};
 use crate::store::{Cursor, StepRecord, Store, TaskRecord};
@@ -51,15 +53,6 @@ impl Agent {
     }
 }
 
-/// Work done since the step began, for its rates.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Pace {
-    pub sampled_tokens: usize,
-    pub sampling_seconds: f64,
-    pub trained_tokens: usize,
-    pub training_seconds: f64,
-}
-
 /// What a step found out, before it is stored.
 #[derive(Debug, Default)]
 pub struct Findings {
@@ -83,7 +76,9 @@ pub struct Run<'a> {
     pub executor: Agent,
     pub(crate) machinery: Machinery<'a>,
     pub(crate) store: Store,
-    pub(crate) pace: Mutex<Pace>,
+    pub(crate) engine: Metered<'a>,
+    /// Tokens sampled since the step began.
+    pub(crate) sampled: AtomicUsize,
     checkpoints: Checkpoints,
     cursor: Cursor,
     frozen: Vec<SnapshotId>,
@@ -98,6 +93,7 @@ impl<'a> Run<'a> {
     pub async fn start(folder: RunFolder, machinery: Machinery<'a>) -> Result<Run<'a>> {
         let RunFolder { path, config, store, .. } = folder;
         check_model(&store, &machinery.engine.info().model)?;
+        let engine = Metered::new(machinery.engine);
         let checkpoints = Checkpoints::open(&path, config.keep_checkpoints)?;
         let cursor = store.cursor()?;
         let bring = async |phase, checkpoint: &Option<String>| {
@@ -116,7 +112,8 @@ impl<'a> Run<'a> {
             executor,
             machinery,
             store,
-            pace: Mutex::default(),
+            engine,
+            sampled: AtomicUsize::new(0),
             checkpoints,
             cursor,
             frozen: Vec::new(),
@@ -166,7 +163,7 @@ impl<'a> Run<'a> {
         if self.agent(phase).checkpoint.as_ref() == Some(&name) {
             return self.freeze(phase).await;
         }
-        let adapter = self.checkpoints.load(self.machinery.engine, &name).await?;
+        let adapter = self.checkpoints.load(&self.engine, &name).await?;
         self.publish(adapter).await
     }
 
@@ -175,16 +172,16 @@ impl<'a> Run<'a> {
         let mut next = Cursor { place: place.next_step(), ..self.cursor.clone() };
         if learned.outcome == Outcome::Trained {
             let adapter = self.agent(place.phase).adapter;
-            let name = self.checkpoints.save(self.machinery.engine, adapter, place).await?;
+            let name = self.checkpoints.save(&self.engine, adapter, place).await?;
             match place.phase {
                 Phase::Curriculum => next.curriculum = Some(name),
                 _ => next.executor = Some(name),
             }
         }
-        let pace = std::mem::take(&mut *self.pace());
+        let seconds = self.step_began.elapsed().as_secs_f64();
         let mut metrics = findings.metrics;
         metrics.extend(learned.metrics);
-        metrics.extend(rates(pace));
+        metrics.extend(pace(seconds, self.engine.take_busy(), self.sampled.swap(0, Ordering::Relaxed), learned.tokens));
         let record = StepRecord {
             place,
             skipped: match learned.outcome {
@@ -192,7 +189,7 @@ impl<'a> Run<'a> {
                 Outcome::Trained | Outcome::NotTraining => None,
             },
             tokens_trained: learned.tokens,
-            seconds: self.step_began.elapsed().as_secs_f64(),
+            seconds,
             metrics,
             tasks: findings.tasks,
             rewards: findings.rewards,
@@ -218,7 +215,7 @@ impl<'a> Run<'a> {
         self.store.set_cursor(&next)?;
         self.adopt(next)?;
         for snapshot in std::mem::take(&mut self.frozen) {
-            self.machinery.engine.release(snapshot).await?;
+            self.engine.release(snapshot).await?;
         }
         self.tell(&Event::PhaseDone { iteration, phase, note });
         Ok(())
@@ -239,12 +236,13 @@ impl<'a> Run<'a> {
         self.agent(phase).adapter
     }
 
-    pub(crate) fn tell(&self, event: &Event) {
-        self.machinery.observer.event(event);
+    /// Whether the agent that the present phase trains is still as it was when the phase began.
+    pub(crate) fn is_its_reference(&self, phase: Phase) -> bool {
+        self.agent(phase).checkpoint == self.cursor.reference
     }
 
-    pub(crate) fn pace(&self) -> MutexGuard<'_, Pace> {
-        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn tell(&self, event: &Event) {
+        self.machinery.observer.event(event);
     }
 
     fn agent(&self, phase: Phase) -> &Agent {
@@ -262,7 +260,7 @@ impl<'a> Run<'a> {
     }
 
     async fn publish(&mut self, adapter: AdapterId) -> Result<Weights> {
-        let snapshot = self.machinery.engine.publish(adapter).await?;
+        let snapshot = self.engine.publish(adapter).await?;
         self.frozen.push(snapshot);
         Ok(Weights::Snapshot(snapshot))
     }
@@ -350,15 +348,20 @@ fn expected(config: &Config, place: Place) -> usize {
         .sum()
 }
 
-fn rates(pace: Pace) -> Vec<(String, f64)> {
-    let rate = |name: &str, tokens: usize, seconds: f64| (seconds > 0.0 && tokens > 0).then(|| (name.to_owned(), tokens as f64 / seconds));
-    [
-        rate("sampled_tokens_per_second", pace.sampled_tokens, pace.sampling_seconds),
-        rate("trained_tokens_per_second", pace.trained_tokens, pace.training_seconds),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+/// Where a step's `seconds` went, and its rates. What is neither of the engine's kinds of work is `other_seconds`: programs and votes
+/// that it waited for, rewards, the store, checkpoints.
+fn pace(seconds: f64, busy: Busy, sampled_tokens: usize, trained_tokens: usize) -> Vec<(String, f64)> {
+    let Busy { sampling, scoring, training } = busy;
+    let rate = |tokens: usize, seconds: f64| (seconds > 0.0 && tokens > 0).then(|| tokens as f64 / seconds);
+    let metrics = [
+        ("sampled_tokens_per_second", rate(sampled_tokens, sampling)),
+        ("trained_tokens_per_second", rate(trained_tokens, scoring + training)),
+        ("sampling_seconds", Some(sampling)),
+        ("scoring_seconds", Some(scoring)),
+        ("training_seconds", Some(training)),
+        ("other_seconds", Some(seconds - sampling - scoring - training)),
+    ];
+    metrics.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
 fn unix_time() -> f64 {

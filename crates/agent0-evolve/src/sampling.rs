@@ -2,7 +2,7 @@
 //! depends on timing. What an earlier process stored is not done again.
 
 use std::future::Future;
-use std::time::Instant;
+use std::sync::atomic::Ordering;
 
 use agent0_engine::{Message, Role as Speaker, TokenId, Weights};
 use agent0_rl::{RolloutError, RolloutParams, Trajectory, Vote, generate, rollout, vote};
@@ -13,8 +13,8 @@ use crate::observer::Event;
 use crate::place::{Place, Role, Slot};
 use crate::run::Run;
 
-/// Votes counted at once: they wait for the grader, not for the engine.
-const VOTES_IN_FLIGHT: usize = 8;
+/// Tasks whose answers are compared at once: that waits for the grader, not for the engine.
+pub(crate) const GRADED_AT_ONCE: usize = 8;
 
 /// What the executor made of one task.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,7 +49,7 @@ impl Run<'_> {
         let slots = (0..n).map(|task| Slot { role: Role::Proposer, task, sample: 0 }).collect();
         self.gather(place, Role::Proposer, slots, async |slot| {
             let seed = self.seed(place, slot);
-            generate(self.machinery.engine, &*self.machinery.codec, &prompt, weights, &params, seed).await
+            generate(&self.engine, &*self.machinery.codec, &prompt, weights, &params, seed).await
         })
         .await
     }
@@ -64,7 +64,7 @@ impl Run<'_> {
             .gather(place, Role::Executor, slots, async |slot| {
                 let prompt = prompts[slot.task].as_deref().unwrap_or_default();
                 let params = &self.config.rollout;
-                rollout(machinery.engine, &machinery.codec, Some(machinery.tool), prompt, weights, params, self.seed(place, slot)).await
+                rollout(&self.engine, &machinery.codec, Some(machinery.tool), prompt, weights, params, self.seed(place, slot)).await
             })
             .await?;
         let mut answers = answers.into_iter();
@@ -88,7 +88,7 @@ impl Run<'_> {
                 Ok(Some(Attempt { answers, vote }))
             }
         };
-        stream::iter(answers.into_iter().enumerate()).map(count).buffered(VOTES_IN_FLIGHT).try_collect().await
+        stream::iter(answers.into_iter().enumerate()).map(count).buffered(GRADED_AT_ONCE).try_collect().await
     }
 
     /// What follows a trajectory's prompt, as text.
@@ -127,22 +127,17 @@ impl Run<'_> {
         let mut done = self.store.trajectories(place, role)?;
         done.retain(|slot, _| slots.contains(slot));
         self.tell(&Event::Sampling { place, role, stored: done.len(), total: slots.len(), later: self.expected_after(place, role) });
-        let began = Instant::now();
         let missing: Vec<Slot> = slots.iter().copied().filter(|slot| !done.contains_key(slot)).collect();
         let sample = &sample;
         let mut finished = stream::iter(missing)
             .map(async |slot| Ok::<_, EvolveError>((slot, sample(slot).await?)))
             .buffer_unordered(self.config.engine.in_flight);
-        let mut tokens = 0;
         while let Some((slot, trajectory)) = finished.try_next().await? {
             self.store.put_trajectory(place, slot, &trajectory, &self.text(&trajectory))?;
             self.tell(&Event::Trajectory { place, role, trajectory: &trajectory });
-            tokens += trajectory.sampled_tokens() + trajectory.dropped;
+            self.sampled.fetch_add(trajectory.sampled_tokens() + trajectory.dropped, Ordering::Relaxed);
             done.insert(slot, trajectory);
         }
-        let mut pace = self.pace();
-        pace.sampled_tokens += tokens;
-        pace.sampling_seconds += began.elapsed().as_secs_f64();
         Ok(slots.iter().filter_map(|slot| done.remove(slot)).collect())
     }
 }

@@ -414,6 +414,11 @@ impl Store {
         Ok(stored + own)
     }
 
+    /// Sum of a metric over all finished steps.
+    pub fn total(&self, metric: &str) -> Result<f64> {
+        self.query(|db| db.query_row("SELECT COALESCE(SUM(value), 0.0) FROM metrics WHERE name = ?1", [metric], |row| row.get(0)))
+    }
+
     /// Remembers a fact about the run.
     pub fn set_meta(&self, key: &str, value: &str) -> Result<()> {
         self.transaction(|db| {

@@ -23,6 +23,21 @@ pub struct Summary {
     pub tokens_trained: u64,
     /// Seconds that processes worked on it, in all.
     pub seconds: f64,
+    /// Where the seconds of its finished steps went.
+    pub time: TimeSummary,
+}
+
+/// Seconds of finished steps by what the engine did. Steps that were resumed count from where the last process began.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct TimeSummary {
+    /// It sampled trajectories.
+    pub sampling: f64,
+    /// It scored trajectories under the reference policy.
+    pub scoring: f64,
+    /// It computed gradients and updates.
+    pub training: f64,
+    /// It waited: for programs and votes, rewards, the store, checkpoints.
+    pub other: f64,
 }
 
 /// One iteration in numbers. A mean over nothing is `null`.
@@ -114,6 +129,12 @@ pub fn summarise(name: &str, config: &Config, store: &Store) -> Result<Summary, 
         tokens_sampled,
         tokens_trained,
         seconds: store.seconds()?,
+        time: TimeSummary {
+            sampling: store.total("sampling_seconds")?,
+            scoring: store.total("scoring_seconds")?,
+            training: store.total("training_seconds")?,
+            other: store.total("other_seconds")?,
+        },
     })
 }
 

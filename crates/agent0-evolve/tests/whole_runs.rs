@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use agent0_answers::Grader;
 use agent0_evolve::methods::agent0;
-use agent0_evolve::{EvolveError, Machinery, Request, Run, RunFolder, Summary, Unobserved, store::Store, summarise};
+use agent0_evolve::{EvolveError, Machinery, Request, Run, RunFolder, Summary, TimeSummary, Unobserved, store::Store, summarise};
 use fake::{ByteCodec, FakeEngine, FakeTool, Hang, Script};
 use rusqlite::Connection;
 use rusqlite::types::Value;
@@ -67,7 +67,7 @@ fn remains(runs: &Path) -> Vec<String> {
         "SELECT * FROM votes ORDER BY iteration, phase, step, task",
         "SELECT * FROM tasks ORDER BY iteration, phase, step, task",
         "SELECT iteration, phase, step, skipped, tokens_trained FROM steps ORDER BY iteration, phase, step",
-        "SELECT * FROM metrics WHERE name NOT LIKE '%per_second' ORDER BY iteration, phase, step, name",
+        "SELECT * FROM metrics WHERE name NOT LIKE '%_second' AND name NOT LIKE '%_seconds' ORDER BY iteration, phase, step, name",
     ] {
         let mut statement = db.prepare(sql).unwrap();
         let columns = statement.column_count();
@@ -97,6 +97,8 @@ async fn a_run_from_nothing_to_the_end() {
         assert!(!iteration.examples.is_empty());
     }
     assert!(summary.tokens_sampled > 1000 && summary.tokens_trained > 1000);
+    let TimeSummary { sampling, scoring, training, other } = summary.time;
+    assert!([sampling, scoring, training, other].iter().all(|&seconds| seconds > 0.0), "{:?}", summary.time);
     assert_eq!(engine.snapshots(), 0, "a snapshot was never let go");
 
     // Every proposal and every answer is there, and the events are drawn.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use agent0_evolve::store::Store;
-use agent0_evolve::{IterationSummary, Summary, settings, summarise};
+use agent0_evolve::{IterationSummary, Summary, TimeSummary, settings, summarise};
 
 use crate::cli::ReportArgs;
 use crate::terminal::duration;
@@ -42,6 +42,7 @@ pub fn text(summary: &Summary) -> String {
         summary.tokens_trained,
         duration(summary.seconds)
     );
+    text += &time(&summary.time);
     for iteration in &summary.iterations {
         add_iteration(&mut text, iteration);
     }
@@ -88,6 +89,23 @@ fn add_iteration(text: &mut String, iteration: &IterationSummary) {
         let question = if question.chars().count() > 300 { question.chars().take(297).chain("...".chars()).collect() } else { question };
         let _ = writeln!(text, "  example     p^ {:.2}: {question}\n              majority answer: {}", example.p_hat, example.label);
     }
+}
+
+/// Where the time of finished steps went, in shares.
+fn time(time: &TimeSummary) -> String {
+    let TimeSummary { sampling, scoring, training, other } = *time;
+    let total = sampling + scoring + training + other;
+    let share = |seconds: f64| format!("{:.1}%", 100.0 * seconds / total);
+    if total == 0.0 {
+        return String::new();
+    }
+    format!(
+        "Time of its steps: sampling {}, reference {}, training {}, other {}\n",
+        share(sampling),
+        share(scoring),
+        share(training),
+        share(other)
+    )
 }
 
 fn number(value: Option<f64>) -> String {

@@ -1,11 +1,13 @@
 //! The executor phase's book-keeping: which tasks a step takes, what answers are worth, and what is recorded.
 
 use agent0_rl::{Scored, Seed, Trajectory};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::mean;
 use crate::error::EvolveError;
 use crate::place::{Place, Role, Slot};
 use crate::run::{Findings, Run};
+use crate::sampling::GRADED_AT_ONCE;
 use crate::store::{FrontierTask, TaskRecord};
 
 /// The tasks of a step: the frontier is shuffled for each pass over it, and a step takes the next `n`. What is left at
@@ -27,19 +29,18 @@ pub fn questions(tasks: &[FrontierTask]) -> Vec<Option<&str>> {
 
 /// 1 for each answer that is the task's label, else 0.
 pub async fn rewards(run: &Run<'_>, tasks: &[FrontierTask], groups: &[Vec<Trajectory>]) -> Result<Vec<Vec<f64>>, EvolveError> {
-    let mut rewards = Vec::with_capacity(groups.len());
-    for (task, group) in tasks.iter().zip(groups) {
-        let mut of_group = Vec::with_capacity(group.len());
+    let of_group = async |(task, group): (&FrontierTask, &Vec<Trajectory>)| {
+        let mut rewards = Vec::with_capacity(group.len());
         for trajectory in group {
             let right = match &trajectory.answer {
                 Some(answer) => run.same_answer(answer, &task.label).await?,
                 None => false,
             };
-            of_group.push(f64::from(u8::from(right)));
+            rewards.push(f64::from(u8::from(right)));
         }
-        rewards.push(of_group);
-    }
-    Ok(rewards)
+        Ok(rewards)
+    };
+    stream::iter(tasks.iter().zip(groups)).map(of_group).buffered(GRADED_AT_ONCE).try_collect().await
 }
 
 /// Why a step cannot teach anything, if so.
