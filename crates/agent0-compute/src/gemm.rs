@@ -45,6 +45,8 @@ const SHORT_ROWS: usize = 64;
 const TASKS_PER_THREAD: usize = 8;
 /// How far ahead of their use weights are asked for: far enough to cover the latency of memory at one row.
 const PREFETCH_ROWS: usize = 32;
+/// Words in a cache line.
+const LINE_WORDS: usize = 16;
 /// Words of packed `x` held at once; longer inputs go through in several passes.
 const OPERAND_WORDS: usize = 8 << 20;
 /// Multiply-adds below which waking other threads costs more than it saves.
@@ -84,23 +86,22 @@ struct Output {
     write: Write,
 }
 
-/// Weights that the tasks' later tiles need, to be asked for while the blocks of rows go through a panel.
-#[derive(Clone, Copy)]
+/// Weights that a task needs after the panel it is at, to be asked for while the blocks of rows go through that.
 struct Ahead {
-    weights: *const u32,
-    /// Blocks of rows in the task, and which of them is at work.
-    of: usize,
-    block: usize,
+    at: *const u32,
+    /// Words still to ask for.
+    words: usize,
 }
 
 impl Ahead {
-    /// Cache lines to ask for with each row of words: all are asked for before the last block is done.
-    fn lines(&self) -> usize {
-        match self.of {
-            1 => 0,
-            2 => 2,
-            _ => 1,
+    /// Where a tile that asks for `words` words begins; when all are asked for, somewhere harmless.
+    fn ask(&mut self, words: usize) -> *const u32 {
+        let at = self.at;
+        if self.words > 0 {
+            self.words = self.words.saturating_sub(words);
+            self.at = at.wrapping_add(words);
         }
+        at
     }
 }
 
@@ -147,17 +148,21 @@ impl Product<'_> {
         let mut partial = self.cx.scratch(parked * tile_len);
         for from in (0..steps.max(1)).step_by(block_steps.max(1)) {
             let steps = from..steps.min(from + block_steps);
-            let mut tile = |b: usize, p: usize| {
+            let mut tile = |b: usize, p: usize, ahead: &mut Ahead| {
                 let at = (p * blocks.len() + b) * tile_len;
                 let partial = if parked > 0 { &mut partial[at..at + tile_len] } else { &mut [] };
-                let next = if p + 1 < panels.len() { self.weights(panels.start + p + 1, from) } else { self.weights(panels.start, steps.end) };
-                let next = Ahead { weights: next, of: blocks.len(), block: b };
-                self.tile(blocks.start + b, panels.start + p, steps.clone(), partial, next);
+                self.tile(blocks.start + b, panels.start + p, steps.clone(), partial, ahead);
             };
             if steps.end * words <= SHORT_ROWS {
-                (0..blocks.len()).for_each(|b| (0..panels.len()).for_each(|p| tile(b, p)));
+                let mut nothing = Ahead { at: self.weights(panels.start, from), words: 0 };
+                (0..blocks.len()).for_each(|b| (0..panels.len()).for_each(|p| tile(b, p, &mut nothing)));
             } else {
-                (0..panels.len()).for_each(|p| (0..blocks.len()).for_each(|b| tile(b, p)));
+                for p in 0..panels.len() {
+                    let last = p + 1 == panels.len();
+                    let at = if last { self.weights(panels.start, steps.end) } else { self.weights(panels.start + p + 1, from) };
+                    let mut ahead = Ahead { at, words: if blocks.len() == 1 { 0 } else { steps.len() * words * PANEL } };
+                    (0..blocks.len()).for_each(|b| tile(b, p, &mut ahead));
+                }
             }
         }
     }
@@ -169,14 +174,12 @@ impl Product<'_> {
     }
 
     /// One block of rows times one panel, along `steps`. Sums that are not finished are kept in `partial`.
-    fn tile(&self, block: usize, panel: usize, steps: Range<usize>, partial: &mut [f32], next: Ahead) {
+    fn tile(&self, block: usize, panel: usize, steps: Range<usize>, partial: &mut [f32], ahead: &mut Ahead) {
         let kernel = kernel(self.cx.isa(), self.w.dtype());
         let x = self.x.block(block);
         let (first_row, first_column) = (block * MAX_ROWS, panel * PANEL);
         let width = self.w.panel(panel).1;
         let b_step = width * self.w.dtype().weight_words();
-        let lines = next.lines();
-        let mut asked = next.block * steps.len() * self.w.dtype().weight_words() * lines;
         let columns = width.min(self.w.n() - first_column);
         let (first, last) = (steps.start == 0, steps.end == self.w.steps());
         for rows in kernel.row_groups(x.rows) {
@@ -196,15 +199,13 @@ impl Product<'_> {
                         b: self.weights(panel, steps.start).add(strip.start),
                         b_step,
                         ahead: PREFETCH_ROWS * width,
-                        next: next.weights.wrapping_add(16 * asked),
-                        next_lines: if 16 * asked < steps.len() * b_step { lines } else { 0 },
+                        next: ahead.ask(LINE_WORDS * steps.len() * self.w.dtype().weight_words()),
                         start: if first { std::ptr::null() } else { parked },
                         start_row: PANEL,
                         out: parked,
                         out_row: PANEL,
                         write: Write::Set,
                     };
-                    asked += steps.len() * self.w.dtype().weight_words() * lines;
                     let whole = strip.end <= columns;
                     if last && whole {
                         tile = Tile { out: y, out_row: self.y.ld, write: self.y.write, ..tile };

@@ -79,6 +79,8 @@ pub struct PackedMatrix {
     n: usize,
     k: usize,
     dtype: Dtype,
+    /// Steps along `k`.
+    steps: usize,
     data: AlignedBuffer,
 }
 
@@ -172,7 +174,7 @@ impl PackedMatrix {
 
     /// Steps along `k`.
     pub(crate) fn steps(&self) -> usize {
-        self.k.div_ceil(self.dtype.per_step())
+        self.steps
     }
 
     /// Rows of words in a panel.
@@ -191,8 +193,9 @@ impl PackedMatrix {
     }
 
     fn zeroed(cx: &Compute, n: usize, k: usize, dtype: Dtype) -> Self {
-        let words = n.next_multiple_of(NARROW) * k.div_ceil(dtype.per_step()) * dtype.weight_words();
-        Self { n, k, dtype, data: AlignedBuffer::zeroed_together(cx, words) }
+        let steps = k.div_ceil(dtype.per_step());
+        let words = n.next_multiple_of(NARROW) * steps * dtype.weight_words();
+        Self { n, k, dtype, steps, data: AlignedBuffer::zeroed_together(cx, words) }
     }
 
     fn get(&self, n: usize, k: usize) -> f32 {

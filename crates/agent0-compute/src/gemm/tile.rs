@@ -22,9 +22,8 @@ pub(crate) struct Tile {
     pub(crate) b_step: usize,
     /// Weights so many words ahead are asked for in advance, to be near when this tile needs them ...
     pub(crate) ahead: usize,
-    /// ... and from here on so many cache lines with every row of words: weights that later tiles need.
+    /// ... and from here on a cache line with every row of words: weights that later tiles need.
     pub(crate) next: *const u32,
-    pub(crate) next_lines: usize,
     /// Sums to go on from; null to start at zero.
     pub(crate) start: *const f32,
     pub(crate) start_row: usize,
@@ -94,10 +93,8 @@ pub(crate) unsafe fn tile<T: Arithmetic, const ROWS: usize, const VECTORS: usize
             for line in 0..(VECTORS * T::LANES).div_ceil(16) {
                 T::prefetch(b.wrapping_add(t.ahead + 16 * line));
             }
-            for _ in 0..t.next_lines {
-                T::prefetch_far(next);
-                next = next.wrapping_add(16);
-            }
+            T::prefetch_far(next);
+            next = next.wrapping_add(16);
             for (row, sums) in sums.iter_mut().enumerate() {
                 let x = T::broadcast(a.add(row * t.a_row));
                 for (sum, &weights) in sums.iter_mut().zip(&weights) {
@@ -170,10 +167,7 @@ pub(crate) unsafe fn tile_of_groups<T: GroupArithmetic, const ROWS: usize, const
                 for line in 0..(VECTORS * lanes).div_ceil(16) {
                     T::Float::prefetch(b.wrapping_add(t.ahead + 16 * line));
                 }
-                for _ in 0..t.next_lines {
-                    T::Float::prefetch_far(next);
-                    next = next.wrapping_add(16);
-                }
+                T::Float::prefetch_far(next.wrapping_add(16 * word));
                 for (row, sums) in sums.iter_mut().enumerate() {
                     let x = T::broadcast(a.add(row));
                     for (sum, &weights) in sums.iter_mut().zip(&weights) {
@@ -181,6 +175,7 @@ pub(crate) unsafe fn tile_of_groups<T: GroupArithmetic, const ROWS: usize, const
                     }
                 }
             }
+            T::Float::prefetch_far(next.wrapping_add(16 * GROUP_ROWS));
             let (a_scales, b_scales) = (a.add(GROUP_ROWS * a_word), b.add(GROUP_ROWS * b_word));
             let weights: [_; VECTORS] = std::array::from_fn(|v| T::Float::weights(b_scales.add(v * lanes)));
             for row in 0..ROWS {
@@ -191,6 +186,7 @@ pub(crate) unsafe fn tile_of_groups<T: GroupArithmetic, const ROWS: usize, const
             }
             a = a.wrapping_add(t.a_step);
             b = b.wrapping_add(t.b_step);
+            next = next.wrapping_add(16 * (GROUP_ROWS + 1));
         }
         store::<T::Float, ROWS, VECTORS>(t, &totals);
     }
@@ -244,5 +240,11 @@ impl Kernel {
 }
 
 fn cut(len: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..len).step_by(most).map(move |start| start..len.min(start + most))
+    // Not `step_by`, whose division shows in short products.
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let part = start..len.min(start + most);
+        start = part.end;
+        (!part.is_empty()).then_some(part)
+    })
 }
