@@ -83,7 +83,7 @@ def main():
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16, 64])
     parser.add_argument("--prompt", type=int, default=256, help="tokens of each prompt")
     parser.add_argument("--new", type=int, default=256, help="tokens to sample for each sequence")
-    parser.add_argument("--dtypes", default="bf16", help="ours, separated by commas; the fastest makes the ratio")
+    parser.add_argument("--dtypes", default="q8,bf16", help="ours, separated by commas; the fastest makes the ratio")
     parser.add_argument("--peers", nargs="+", choices=["transformers", "llama.cpp"], default=["transformers", "llama.cpp"])
     parser.add_argument("--transformers", nargs="+", choices=[*TRANSFORMERS], default=TRIED, metavar="SETTING",
                         help=f"settings that are tried, of {', '.join(TRANSFORMERS)}; with one there is no trial")

@@ -45,7 +45,7 @@ def main():
     parser = options.engine_parser(__doc__)
     parser.add_argument("--shapes", nargs="+", default=["8x512", "4x1024"], help="sequences x tokens")
     parser.add_argument("--steps", type=int, default=1, help="steps that a peer's process times, after one small step")
-    parser.add_argument("--dtypes", default="bf16", help="ours, separated by commas; the fastest makes the ratio")
+    parser.add_argument("--dtypes", default="q8,bf16", help="ours, separated by commas; the fastest makes the ratio")
     parser.add_argument("--peers", nargs="+", choices=["plain", "checkpointing"], default=["plain", "checkpointing"])
     settings = parser.parse_args()
     environment, agent0 = options.environment(settings), options.agent0(settings)

@@ -26,7 +26,7 @@ class Agent0:
 
     def sample(self, model, batch, prompt, new, dtype=None, isa=None):
         """Tokens per second of one batch; `share_of_roofline` comes with it."""
-        flags = ["--only", "sample", "--batch", batch, "--prompt", prompt, "--new", new]
+        flags = ["--only", "sample", "--base", "--batch", batch, "--prompt", prompt, "--new", new]
         return self._engine(model, flags, dtype, isa)["sample"][0]
 
     def train(self, model, sequences, length, dtype=None, isa=None):
