@@ -12,6 +12,7 @@
 mod activation;
 mod adamw;
 mod attention;
+mod bf16;
 mod buffer;
 mod cpu;
 mod dot;

@@ -15,9 +15,9 @@
 use std::ops::{Deref, DerefMut, Range};
 
 use super::AttendRow;
-use crate::Compute;
 use crate::buffer::prefer_huge_pages;
 use crate::share::{Shared, for_rows};
+use crate::{Compute, bf16};
 
 /// Tokens in a block.
 pub const KV_BLOCK: usize = 16;
@@ -86,29 +86,21 @@ impl Word for u32 {
 
     fn pack(numbers: &[f32], words: &mut [u32]) {
         for (word, pair) in words.iter_mut().zip(numbers.chunks_exact(2)) {
-            *word = bf16(pair[0]) >> 16 | bf16(pair[1]);
+            *word = bf16::pair(pair[0], pair[1]);
         }
     }
     fn put(slot: usize, numbers: &[f32], words: &mut [u32]) {
         for (word, &x) in words.iter_mut().zip(numbers) {
-            *word = if slot.is_multiple_of(2) { *word & 0xffff_0000 | bf16(x) >> 16 } else { *word & 0x0000_ffff | bf16(x) };
+            *word = if slot.is_multiple_of(2) { *word & 0xffff_0000 | bf16::round(x) >> 16 } else { *word & 0x0000_ffff | bf16::round(x) };
         }
     }
-}
-
-/// The bits of `x` rounded to bf16, to nearest with ties to even; the lower half is zero. NaN stays NaN.
-#[inline(always)]
-fn bf16(x: f32) -> u32 {
-    let bits = x.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
-    (if x.is_nan() { bits | 0x0040_0000 } else { rounded }) & 0xffff_0000
 }
 
 /// Rounds the first `n` numbers of each of the `m` rows of `x`, `ld` apart, to what `format` can hold: so that whoever reads
 /// queries, keys and values from rows computes with the same numbers as attention does.
 pub fn round_to(cx: &Compute, format: KvFormat, m: usize, x: &mut [f32], ld: usize, n: usize) {
     if format == KvFormat::Bf16 {
-        for_rows(cx, m, x, ld, n, |_, row| row[..n].iter_mut().for_each(|x| *x = f32::from_bits(bf16(*x))));
+        for_rows(cx, m, x, ld, n, |_, row| row[..n].iter_mut().for_each(|x| *x = f32::from_bits(bf16::round(*x))));
     }
 }
 

@@ -9,6 +9,7 @@
 use super::bytes::{GROUP, GROUP_ROWS, quantize};
 use super::packed::{Dtype, PANEL, PackedMatrix};
 use super::tile::MAX_ROWS;
+use crate::bf16;
 use crate::buffer::Scratch;
 use crate::cpu::simd;
 use crate::pool::Compute;
@@ -101,20 +102,6 @@ pub(crate) fn operand_words(dtype: Dtype) -> usize {
     }
 }
 
-/// Two neighbours along `k` as bf16, the first in the lower half.
-#[inline(always)]
-pub(crate) fn bf16_pair(even: f32, odd: f32) -> u32 {
-    round_bf16(even) | round_bf16(odd) << 16
-}
-
-/// The bf16 nearest to `x`, ties to even; NaN stays NaN.
-#[inline(always)]
-fn round_bf16(x: f32) -> u32 {
-    let bits = x.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
-    (if x.is_nan() { bits | 0x0040_0000 } else { rounded }) >> 16
-}
-
 simd!(fn pack_f32(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) = pack_f32_body);
 simd!(fn pack_bf16(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) = pack_bf16_body);
 simd!(fn pack_q8(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) = pack_q8_body);
@@ -135,11 +122,11 @@ fn pack_bf16_body(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) {
         let x = &x[row * ld + 2 * step..row * ld + k];
         if let Some(x) = x.first_chunk::<{ 2 * STEPS }>() {
             for i in 0..STEPS {
-                words[i] = bf16_pair(x[2 * i], x[2 * i + 1]);
+                words[i] = bf16::pair(x[2 * i], x[2 * i + 1]);
             }
         } else {
             for (word, x) in words.iter_mut().zip(x.chunks(2)) {
-                *word = bf16_pair(x[0], x.get(1).copied().unwrap_or(0.0));
+                *word = bf16::pair(x[0], x.get(1).copied().unwrap_or(0.0));
             }
         }
     });

@@ -30,7 +30,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use super::bytes::{GROUP, GROUP_ROWS, quantize, weight_byte, weight_word};
-use super::operand::bf16_pair;
+use crate::bf16;
 use crate::buffer::AlignedBuffer;
 use crate::pool::Compute;
 use crate::share::Shared;
@@ -250,7 +250,7 @@ impl Panel<'_> {
                 match dtype {
                     Dtype::F32 => fill_column(words, width, j, |row| value(first + row).to_bits()),
                     Dtype::Bf16 => {
-                        fill_column(words, width, j, |row| bf16_pair(value(2 * (first + row)), value(2 * (first + row) + 1)));
+                        fill_column(words, width, j, |row| bf16::pair(value(2 * (first + row)), value(2 * (first + row) + 1)));
                     }
                     Dtype::Q8 => {
                         for (group, words) in words.chunks_exact_mut((GROUP_ROWS + 1) * width).enumerate() {
