@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use crate::SandboxError;
 use crate::limits::Limits;
 use crate::outcome::{Capture, Outcome, Status};
+use crate::session::Ends;
 use crate::sys::{kill_process, memory_file, set_nonblocking};
 
 /// How long the zygote may take to start a call, and to report one that was killed. It is stuck otherwise.
@@ -30,8 +31,10 @@ pub struct Job {
     pub wall: Duration,
     /// Where the outcome goes; closed when nobody waits for it any more.
     pub reply: oneshot::Sender<Result<Outcome, SandboxError>>,
-    /// The place among the calls that run at the same time; given back when the call is over.
-    pub _permit: OwnedSemaphorePermit,
+    /// The pipes of a session; other calls get theirs when they start.
+    pub ends: Option<Ends>,
+    /// The place among the calls that run at the same time; given back when the call is over. A session has none.
+    pub _permit: Option<OwnedSemaphorePermit>,
     /// Whether a zygote has died under it already.
     pub repeated: bool,
 }
@@ -44,29 +47,33 @@ enum Stop {
     Unwanted,
 }
 
-/// The files that a call's process is started with: its code, and where stdout and stderr are written.
+/// The files that a call's process is started with: its code, where stdout and stderr are written, and stdin if it is a session's.
 #[derive(Debug)]
-pub struct CallFiles(File, PipeWriter, PipeWriter);
+pub struct CallFiles(File, PipeWriter, PipeWriter, Option<PipeReader>);
 
-/// The supervisor's ends of a call's pipes: stdout and stderr.
+/// The supervisor's ends of a call's pipes: stdout, unless a session reads it, and stderr; and who waits for a session to start.
 #[derive(Debug)]
-pub struct CallPipes(PipeReader, PipeReader);
+pub struct CallPipes(Option<PipeReader>, PipeReader, Option<oneshot::Sender<OwnedFd>>);
 
 impl CallFiles {
-    /// A file with the code, and the two pipes.
-    pub fn make(code: &str) -> io::Result<(Self, CallPipes)> {
+    /// A file with the code, and the pipes.
+    pub fn make(code: &str, session: Option<Ends>) -> io::Result<(Self, CallPipes)> {
         let mut file = memory_file()?;
         file.write_all(code.as_bytes())?;
         file.rewind()?;
-        let (out, out_writer) = io::pipe()?;
         let (err, err_writer) = io::pipe()?;
-        set_nonblocking(out.as_fd())?;
         set_nonblocking(err.as_fd())?;
-        Ok((Self(file, out_writer, err_writer), CallPipes(out, err)))
+        if let Some(Ends { stdin, stdout, started }) = session {
+            return Ok((Self(file, stdout, err_writer, Some(stdin)), CallPipes(None, err, Some(started))));
+        }
+        let (out, out_writer) = io::pipe()?;
+        set_nonblocking(out.as_fd())?;
+        Ok((Self(file, out_writer, err_writer, None), CallPipes(Some(out), err, None)))
     }
 
-    pub fn as_fds(&self) -> [BorrowedFd<'_>; 3] {
-        [self.0.as_fd(), self.1.as_fd(), self.2.as_fd()]
+    pub fn as_fds(&self) -> Vec<BorrowedFd<'_>> {
+        let stdin = self.3.as_ref().map(AsFd::as_fd);
+        [self.0.as_fd(), self.1.as_fd(), self.2.as_fd()].into_iter().chain(stdin).collect()
     }
 }
 
@@ -77,6 +84,7 @@ pub struct Call {
     /// stdout and stderr.
     streams: [Stream; 2],
     process: Option<OwnedFd>,
+    session: Option<oneshot::Sender<OwnedFd>>,
     started: Instant,
     /// When something must have happened.
     deadline: Instant,
@@ -94,9 +102,9 @@ impl Call {
     /// A call that is about to be asked of the zygote.
     pub fn new(job: Job, pipes: CallPipes) -> Self {
         let now = Instant::now();
-        let stream = |pipe| Stream { pipe: Some(pipe), capture: Capture::new(job.limits.output_keep, job.limits.output_max) };
-        let streams = [stream(pipes.0), stream(pipes.1)];
-        Self { job, streams, process: None, started: now, deadline: now + PATIENCE, stop: None }
+        let stream = |pipe| Stream { pipe, capture: Capture::new(job.limits.output_keep, job.limits.output_max) };
+        let streams = [stream(pipes.0), stream(Some(pipes.1))];
+        Self { job, streams, process: None, session: pipes.2, started: now, deadline: now + PATIENCE, stop: None }
     }
 
     /// The pipes to wait for.
@@ -111,6 +119,10 @@ impl Call {
 
     /// Its process exists.
     pub fn start(&mut self, process: OwnedFd) {
+        if let (Some(session), Ok(process)) = (self.session.take(), process.try_clone()) {
+            // Nobody may be waiting any more; then the call is not wanted either.
+            let _ = session.send(process);
+        }
         self.process = Some(process);
         self.started = Instant::now();
         self.deadline = self.started + self.job.wall;

@@ -12,7 +12,7 @@ use crate::sys::{check, message_sockets};
 /// The longest message.
 const MESSAGE_MAX: usize = 64 << 10;
 /// The most descriptors with one message.
-const FDS_MAX: usize = 3;
+const FDS_MAX: usize = 4;
 
 /// One end of the socket.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl Channel {
         let raw: Vec<i32> = fds.iter().map(|fd| fd.as_raw_fd()).collect();
         let mut control = Control([0; 64]);
         // SAFETY: `header` points at `bytes`, `part` and `control`, which outlive the call; the control message (one header and at most
-        // three descriptors, 32 bytes) fits into `control`.
+        // four descriptors, 32 bytes) fits into `control`.
         unsafe {
             let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
             let mut header: libc::msghdr = std::mem::zeroed();

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `sandbox.rs` | the handle: start, run, queueing |
 //! | `supervisor.rs`, `call.rs` | the thread that owns the zygote; one call as it sees it |
+//! | `session.rs` | a call that is talked to |
 //! | `zygote.rs`, `channel.rs`, `protocol.rs` | the zygote's process, the socket to it, what is said on it |
 //! | `launcher.rs`, `ladder.rs` | the launcher process; which level of isolation a machine allows |
 //! | `namespaces.rs`, `tree.rs`, `privileges.rs`, `landlock.rs`, `seccomp.rs` | the layers of isolation |
@@ -37,6 +38,7 @@ mod privileges;
 mod protocol;
 mod sandbox;
 mod seccomp;
+mod session;
 mod supervisor;
 mod sys;
 mod tree;
@@ -48,3 +50,4 @@ pub use launcher::{LAUNCHER_ARGUMENT, launcher_main};
 pub use limits::Limits;
 pub use outcome::{Outcome, Status};
 pub use sandbox::{Sandbox, SandboxConfig, probe, probe_with};
+pub use session::{Reply, Session};

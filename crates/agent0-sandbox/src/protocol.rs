@@ -34,7 +34,7 @@ pub enum Task {
     },
 }
 
-/// A call, to the zygote; the descriptors with it are the code, the write ends for stdout and stderr.
+/// A call, to the zygote; the descriptors with it are the code, the write ends for stdout and stderr, and the read end for stdin if it has one.
 #[derive(Debug, Serialize)]
 pub struct Request<'a> {
     /// Names the call in the events about it.

@@ -18,6 +18,7 @@ use crate::ladder::{Isolation, Probe};
 use crate::limits::Limits;
 use crate::outcome::{Outcome, Status};
 use crate::protocol::{Event, Task};
+use crate::session::{Opening, Session};
 use crate::supervisor::{Recipe, Supervisor};
 use crate::zygote::Zygote;
 
@@ -129,11 +130,12 @@ impl Sandbox {
     /// Only when the call could not be run.
     pub async fn run_with(&self, code: &str, seed: u64, limits: &Limits) -> Result<Outcome, SandboxError> {
         let wall = limits.wall()?;
-        let _permit = self.places.clone().acquire_owned().await.map_err(|_| SandboxError::Closed)?;
+        let permit = self.places.clone().acquire_owned().await.map_err(|_| SandboxError::Closed)?;
         // Declared before the receiver, so dropped after it: the supervisor is woken when the call is already unwanted.
         let _wake_when_dropped = WakeOnDrop(&self.mailbox);
         let (reply, outcome) = oneshot::channel();
-        let job = Job { code: code.to_owned(), seed, limits: limits.clone(), wall, reply, _permit, repeated: false };
+        let job =
+            Job { code: code.to_owned(), seed, limits: limits.clone(), wall, reply, ends: None, _permit: Some(permit), repeated: false };
         self.mailbox.send(job)?;
         outcome.await.map_err(|_| SandboxError::Closed)?
     }
@@ -144,6 +146,21 @@ impl Sandbox {
     /// Only when the call could not be run.
     pub fn run_blocking(&self, code: &str, seed: u64, limits: &Limits) -> Result<Outcome, SandboxError> {
         block_on(self.run_with(code, seed, limits))
+    }
+
+    /// Starts `code` as a call that lives on and is talked to over its standard input and output. `limits` are those of its whole life. It
+    /// takes none of the places of other calls.
+    ///
+    /// # Errors
+    /// Only when it could not be started.
+    pub async fn open_session(&self, code: &str, limits: &Limits) -> Result<Session, SandboxError> {
+        let (opening, ends) = Opening::make().map_err(SandboxError::system("making pipes"))?;
+        let (reply, outcome) = oneshot::channel();
+        // Not to be repeated when its zygote dies: what was said in it would be missing.
+        let repeated = true;
+        let (code, limits, wall) = (code.to_owned(), limits.clone(), limits.wall()?);
+        self.mailbox.send(Job { code, seed: 0, limits, wall, reply, ends: Some(ends), _permit: None, repeated })?;
+        opening.opened(outcome).await
     }
 
     fn check_itself(&self) -> Result<(), SandboxError> {

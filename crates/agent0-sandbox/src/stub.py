@@ -82,12 +82,12 @@ def lock_in(limits, zygote):
 
 def child(request, files, status, zygote):
     """The whole life of the process of one call."""
-    code, stdout, stderr = files
+    code, stdout, stderr, *stdin = files
     try:
         os.setsid()  # out of the zygote's process group: a signal to group 0 stays here
         text = b"".join(iter(lambda: os.read(code, 1 << 20), b""))
-        null = os.open("/dev/null", os.O_RDONLY)
-        for source, place in ((null, 0), (stdout, 1), (stderr, 2), (status, 3)):
+        stdin = stdin[0] if stdin else os.open("/dev/null", os.O_RDONLY)
+        for source, place in ((stdin, 0), (stdout, 1), (stderr, 2), (status, 3)):
             os.dup2(source, place, inheritable=False)
         must(syscall(CLOSE_RANGE, 4, ctypes.c_uint(0xFFFFFFFF), 0), "closing files")
         status = 3
@@ -198,7 +198,7 @@ class Zygote:
         socket.send_fds(self.channel, [message], fds)
 
     def accept(self):
-        message, files, _, _ = socket.recv_fds(self.channel, 1 << 16, 3)
+        message, files, _, _ = socket.recv_fds(self.channel, 1 << 16, 4)
         if not message:
             os._exit(0)
         request = json.loads(message)

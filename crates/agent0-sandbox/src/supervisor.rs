@@ -109,11 +109,11 @@ impl Supervisor {
     /// Hands all waiting jobs to a zygote that is ready. The sandbox's queue lets no more through than may run at the same time.
     fn dispatch(&mut self) {
         while let State::Ready(zygote) = &self.state {
-            let Some(job) = self.waiting.pop_front() else { return };
+            let Some(mut job) = self.waiting.pop_front() else { return };
             if job.reply.is_closed() {
                 continue;
             }
-            let (files, pipes) = match CallFiles::make(&job.code) {
+            let (files, pipes) = match CallFiles::make(&job.code, job.ends.take()) {
                 Ok(made) => made,
                 Err(error) => {
                     let _ = job.reply.send(Err(SandboxError::system("preparing a call")(error)));

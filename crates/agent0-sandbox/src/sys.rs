@@ -68,6 +68,20 @@ pub fn kill_process(pidfd: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
+/// The CPU time, of all its threads together, that the process behind a pidfd has used; an error when it is gone.
+pub fn process_cpu_time(pidfd: BorrowedFd<'_>) -> io::Result<Duration> {
+    let facts = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+    let pid = facts.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse::<i32>().ok());
+    let pid = pid.filter(|pid| *pid > 0).ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
+    // The kernel's number of the clock that counts what a process uses (`clock_getcpuclockid` computes the same).
+    const SCHEDULED: i32 = 2;
+    let clock = (!pid << 3) | SCHEDULED;
+    let mut used = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `used` is a valid place for the result.
+    check(unsafe { libc::clock_gettime(clock, &mut used) })?;
+    Ok(Duration::new(used.tv_sec.unsigned_abs(), used.tv_nsec.unsigned_abs() as u32))
+}
+
 /// The version of Landlock's interface that the kernel offers; 0 is none.
 pub fn landlock_abi() -> u32 {
     const VERSION: u32 = 1;
