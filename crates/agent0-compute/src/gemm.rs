@@ -16,12 +16,13 @@ mod tile;
 
 pub(crate) use kernels::kernel;
 pub use packed::{Dtype, PackedMatrix};
-pub(crate) use tile::{MAX_ROWS, Tile};
+pub(crate) use tile::Tiles;
 
 use crate::pool::Compute;
 use operand::{Operand, operand_words};
 use packed::PANEL;
 use std::ops::Range;
+use tile::{Kernel, MAX_ROWS};
 
 /// What a product does with its output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +55,7 @@ const INLINE_WORK: usize = 1 << 17;
 
 /// `y[m, n] (=|+=) x[m, k] * w^T` for `w` of shape `[n, k]`; rows of `x` and `y` are `ldx` and `ldy` apart.
 ///
-/// With bf16 weights `x` is rounded to bf16 too (nearest even), with 8-bit weights to bytes with a scale for every 32
+/// With bf16 weights `x` is rounded to bf16 too (nearest even), with 8-bit weights to bytes with a scale for every 64
 /// numbers of a row; products accumulate in `f32` (within a group of bytes exactly). Every output is reduced
 /// in one fixed order over `k` that depends on nothing else: not on `m`, the row's place, the thread count or the
 /// tiling. So a row gives the same bits in any batch.
@@ -72,9 +73,10 @@ pub fn gemm(cx: &Compute, m: usize, x: &[f32], ldx: usize, w: &PackedMatrix, y: 
     let pass = (OPERAND_WORDS / (w.steps() * operand_words(w.dtype())).max(1)).next_multiple_of(CHUNK_ROWS);
     for first in (0..m).step_by(pass) {
         let rows = pass.min(m - first);
-        let x = Operand::new(cx, rows, &x[first * ldx..], ldx, w);
+        let kernel = kernel(cx.isa(), w.dtype());
+        let x = Operand::new(cx, kernel.height(), rows, &x[first * ldx..], ldx, w);
         let y = Output { start: y[first * ldy..].as_mut_ptr(), ld: ldy, write };
-        Product { cx, rows, x: &x, w, y }.run();
+        Product { cx, kernel, rows, x: &x, w, y }.run();
     }
 }
 
@@ -86,27 +88,10 @@ struct Output {
     write: Write,
 }
 
-/// Weights that a task needs after the panel it is at, to be asked for while the blocks of rows go through that.
-struct Ahead {
-    at: *const u32,
-    /// Words still to ask for.
-    words: usize,
-}
-
-impl Ahead {
-    /// Where a tile that asks for `words` words begins; when all are asked for, somewhere harmless.
-    fn ask(&mut self, words: usize) -> *const u32 {
-        let at = self.at;
-        if self.words > 0 {
-            self.words = self.words.saturating_sub(words);
-            self.at = at.wrapping_add(words);
-        }
-        at
-    }
-}
-
+/// Rows go in blocks of a tile's height, `w` in panels.
 struct Product<'a> {
     cx: &'a Compute,
+    kernel: &'static Kernel,
     rows: usize,
     x: &'a Operand<'a>,
     w: &'a PackedMatrix,
@@ -118,18 +103,17 @@ unsafe impl Sync for Product<'_> {}
 
 impl Product<'_> {
     fn run(&self) {
-        let (blocks, panels) = (self.rows.div_ceil(MAX_ROWS), self.w.panels());
+        let panels = self.w.panels();
         let chunks = self.rows.div_ceil(CHUNK_ROWS);
         // Where no other task needs the same panels, a task may be as long as it likes.
         let most = if chunks == 1 { panels } else { (GROUP_WORDS / (self.w.rows().max(1) * PANEL)).max(GROUP_PANELS) };
         let group = (panels * chunks / (self.cx.threads() * TASKS_PER_THREAD)).clamp(1, most);
         let groups = panels.div_ceil(group);
-        let chunk_blocks = CHUNK_ROWS / MAX_ROWS;
         let task = |i: usize| {
             // Neighbouring tasks share their panels, which thus come from memory once.
             let (g, c) = (i / chunks, i % chunks);
-            let blocks = c * chunk_blocks..blocks.min((c + 1) * chunk_blocks);
-            self.task(blocks, g * group..panels.min((g + 1) * group));
+            let rows = c * CHUNK_ROWS..self.rows.min((c + 1) * CHUNK_ROWS);
+            self.task(rows, g * group..panels.min((g + 1) * group));
         };
         if self.rows * self.w.n() * self.w.k() < INLINE_WORK {
             (0..groups * chunks).for_each(task);
@@ -138,90 +122,104 @@ impl Product<'_> {
         }
     }
 
-    /// All outputs of some blocks of rows and some panels.
-    fn task(&self, blocks: Range<usize>, panels: Range<usize>) {
+    /// All outputs of some rows, the first of which begins a block, and some panels.
+    fn task(&self, rows: Range<usize>, panels: Range<usize>) {
         let (steps, words) = (self.w.steps(), self.w.dtype().weight_words());
         // A single block of rows reads the weights once: no use in keeping them in cache.
-        let block_steps = if blocks.len() == 1 { steps } else { BLOCK_ROWS / words };
-        let tile_len = MAX_ROWS * PANEL;
-        let parked = if steps > block_steps { blocks.len() * panels.len() } else { 0 };
-        let mut partial = self.cx.scratch(parked * tile_len);
+        let single = rows.len() <= self.kernel.height();
+        let block_steps = if single { steps } else { BLOCK_ROWS / words };
+        let parked = if steps > block_steps { rows.len() * PANEL } else { 0 };
+        let mut partial = self.cx.scratch(parked * panels.len());
         for from in (0..steps.max(1)).step_by(block_steps.max(1)) {
             let steps = from..steps.min(from + block_steps);
-            let mut tile = |b: usize, p: usize, ahead: &mut Ahead| {
-                let at = (p * blocks.len() + b) * tile_len;
-                let partial = if parked > 0 { &mut partial[at..at + tile_len] } else { &mut [] };
-                self.tile(blocks.start + b, panels.start + p, steps.clone(), partial, ahead);
+            let mut part = |rows: Range<usize>, p: usize, ahead: usize| {
+                let partial = if parked > 0 { &mut partial[p * parked..][..parked] } else { &mut [] };
+                self.panel(rows, panels.start + p, steps.clone(), partial, ahead);
             };
             if steps.end * words <= SHORT_ROWS {
-                let mut nothing = Ahead { at: self.weights(panels.start, from), words: 0 };
-                (0..blocks.len()).for_each(|b| (0..panels.len()).for_each(|p| tile(b, p, &mut nothing)));
+                for first in rows.clone().step_by(self.kernel.height()) {
+                    let rows = first..rows.end.min(first + self.kernel.height());
+                    (0..panels.len()).for_each(|p| part(rows.clone(), p, 0));
+                }
             } else {
-                for p in 0..panels.len() {
-                    let last = p + 1 == panels.len();
-                    let at = if last { self.weights(panels.start, steps.end) } else { self.weights(panels.start + p + 1, from) };
-                    let mut ahead = Ahead { at, words: if blocks.len() == 1 { 0 } else { steps.len() * words * PANEL } };
-                    (0..blocks.len()).for_each(|b| tile(b, p, &mut ahead));
+                let ahead = if single { 0 } else { steps.len() * words * PANEL };
+                (0..panels.len()).for_each(|p| part(rows.clone(), p, ahead));
+            }
+        }
+    }
+
+    /// Some rows times one panel, along `steps`. Sums that are not finished are kept in `partial`. While the rows go
+    /// through the panel, the `ahead` words of weights after it are asked for.
+    fn panel(&self, rows: Range<usize>, panel: usize, steps: Range<usize>, partial: &mut [f32], ahead: usize) {
+        let (height, weight_words) = (self.kernel.height(), self.w.dtype().weight_words());
+        let (weights, width) = self.w.panel(panel);
+        let columns = width.min(self.w.n() - panel * PANEL);
+        let (first, last) = (steps.start == 0, steps.end == self.w.steps());
+        let weights = weights.as_ptr().wrapping_add(steps.start * weight_words * width);
+        let asked = (LINE_WORDS * steps.len() * weight_words).max(1);
+        let whole = rows.len() / height;
+        for (count, tile_rows, first_row) in [(whole, height, rows.start), (1, rows.len() % height, rows.start + whole * height)] {
+            if count * tile_rows == 0 {
+                continue;
+            }
+            let x = self.x.block(first_row / height);
+            for strip in self.kernel.strips(tile_rows, width) {
+                let parked = match (first && last, first_row - rows.start) {
+                    (true, _) => std::ptr::null_mut(),
+                    (false, row) => partial[row * PANEL + strip.start..].as_mut_ptr(),
+                };
+                let tiles = Tiles {
+                    count,
+                    steps: steps.len(),
+                    a: x.start.wrapping_add(steps.start * x.step),
+                    a_row: x.row,
+                    a_step: x.step,
+                    a_tile: x.block,
+                    b: weights.wrapping_add(strip.start),
+                    b_step: width * weight_words,
+                    ahead: PREFETCH_ROWS * width,
+                    next: weights.wrapping_add(steps.len() * weight_words * width),
+                    next_tiles: if strip.start == 0 { ahead.div_ceil(asked) } else { 0 },
+                    start: if first { std::ptr::null() } else { parked },
+                    start_row: PANEL,
+                    out: parked,
+                    out_row: PANEL,
+                    write: Write::Set,
+                };
+                let y = self.y.start.wrapping_add(first_row * self.y.ld + panel * PANEL + strip.start);
+                // SAFETY: `steps`, rows and `strip` lie inside the operand's blocks and the panel; `partial` has a row of
+                // a panel for each row. Finished sums go to rows and columns that exist in `y` (checked by `gemm`; a
+                // strip wider than the columns left goes through `spare`); no other task writes them.
+                unsafe {
+                    if !last {
+                        self.kernel.run(tile_rows, strip.len(), &tiles);
+                    } else if strip.end <= columns {
+                        let tiles = Tiles { out: y, out_row: self.y.ld, write: self.y.write, ..tiles };
+                        self.kernel.run(tile_rows, strip.len(), &tiles);
+                    } else {
+                        for i in 0..count {
+                            let y = y.wrapping_add(i * height * self.y.ld);
+                            self.narrow(tile_rows, strip.len(), columns.saturating_sub(strip.start), &tiles.only(i, tile_rows), y);
+                        }
+                    }
                 }
             }
         }
     }
 
-    /// Where a panel's weights begin at `step`, which may be past the last.
-    fn weights(&self, panel: usize, step: usize) -> *const u32 {
-        let (weights, width) = self.w.panel(panel);
-        weights.as_ptr().wrapping_add(step * width * self.w.dtype().weight_words())
-    }
-
-    /// One block of rows times one panel, along `steps`. Sums that are not finished are kept in `partial`.
-    fn tile(&self, block: usize, panel: usize, steps: Range<usize>, partial: &mut [f32], ahead: &mut Ahead) {
-        let kernel = kernel(self.cx.isa(), self.w.dtype());
-        let x = self.x.block(block);
-        let (first_row, first_column) = (block * MAX_ROWS, panel * PANEL);
-        let width = self.w.panel(panel).1;
-        let b_step = width * self.w.dtype().weight_words();
-        let columns = width.min(self.w.n() - first_column);
-        let (first, last) = (steps.start == 0, steps.end == self.w.steps());
-        for rows in kernel.row_groups(x.rows) {
-            for strip in kernel.strips(rows.len(), width) {
-                // SAFETY: `steps`, `rows` and `strip` lie inside the operand's block and the panel. Finished sums go to
-                // rows and columns that exist in `y` (checked by `gemm`; a strip wider than the columns left goes
-                // through `spare`); no other task writes them.
-                unsafe {
-                    let y = self.y.start.wrapping_add((first_row + rows.start) * self.y.ld + first_column + strip.start);
-                    let parked =
-                        if first && last { std::ptr::null_mut() } else { partial.as_mut_ptr().add(rows.start * PANEL + strip.start) };
-                    let mut tile = Tile {
-                        steps: steps.len(),
-                        a: x.start.add(rows.start * x.row + steps.start * x.step),
-                        a_row: x.row,
-                        a_step: x.step,
-                        b: self.weights(panel, steps.start).add(strip.start),
-                        b_step,
-                        ahead: PREFETCH_ROWS * width,
-                        next: ahead.ask(LINE_WORDS * steps.len() * self.w.dtype().weight_words()),
-                        start: if first { std::ptr::null() } else { parked },
-                        start_row: PANEL,
-                        out: parked,
-                        out_row: PANEL,
-                        write: Write::Set,
-                    };
-                    let whole = strip.end <= columns;
-                    if last && whole {
-                        tile = Tile { out: y, out_row: self.y.ld, write: self.y.write, ..tile };
-                        kernel.run(rows.len(), strip.len(), &tile);
-                    } else if last {
-                        let mut spare = [0.0f32; MAX_ROWS * PANEL];
-                        kernel.run(rows.len(), strip.len(), &Tile { out: spare.as_mut_ptr(), ..tile });
-                        for row in 0..rows.len() {
-                            for column in 0..columns.saturating_sub(strip.start) {
-                                let (y, sum) = (y.add(row * self.y.ld + column), spare[row * PANEL + column]);
-                                *y = if self.y.write == Write::Add { *y + sum } else { sum };
-                            }
-                        }
-                    } else {
-                        kernel.run(rows.len(), strip.len(), &tile);
-                    }
+    /// One tile of which only the first `columns` outputs exist.
+    ///
+    /// # Safety
+    /// As for the kernel's `run`, but for the tile's `out`; `rows` and `columns` exist at `y`.
+    unsafe fn narrow(&self, rows: usize, strip: usize, columns: usize, tile: &Tiles, y: *mut f32) {
+        let mut spare = [0.0f32; MAX_ROWS * PANEL];
+        // SAFETY: `spare` holds the largest tile; all else is the caller's.
+        unsafe {
+            self.kernel.run(rows, strip, &Tiles { out: spare.as_mut_ptr(), out_row: PANEL, ..*tile });
+            for row in 0..rows {
+                for column in 0..columns {
+                    let (y, sum) = (y.add(row * self.y.ld + column), spare[row * PANEL + column]);
+                    *y = if self.y.write == Write::Add { *y + sum } else { sum };
                 }
             }
         }

@@ -4,7 +4,7 @@
 //! makes the vectors; the other is broadcast.
 #![allow(unsafe_code)]
 
-use crate::gemm::{Dtype, MAX_ROWS, Tile, Write, kernel};
+use crate::gemm::{Dtype, Tiles, Write, kernel};
 use crate::pool::Compute;
 
 /// Columns that a tile reduces.
@@ -117,30 +117,35 @@ impl Job<'_> {
     /// Adds the products of `steps` rows, the first of them row `from`, to the sums of a strip.
     fn reduce(&self, from: usize, steps: usize, wide: &[f32], ld: usize, sums: &mut [f32]) {
         let kernel = kernel(self.cx.isa(), Dtype::F32);
-        for rows in (0..self.narrow.n).step_by(MAX_ROWS).map(|i| i..self.narrow.n.min(i + MAX_ROWS)) {
-            for part in kernel.row_groups(rows.len()) {
-                for columns in kernel.strips(part.len(), STRIP) {
-                    let at = sums[(rows.start + part.start) * STRIP + columns.start..].as_mut_ptr();
-                    // SAFETY: `steps` rows of both sides exist from `from` on; `wide` has a full strip of columns in
-                    // each (a copy where the matrix ends); `sums` has a row of a strip for each narrow column.
-                    unsafe {
-                        let tile = Tile {
-                            steps,
-                            a: self.narrow.x.as_ptr().add(from * self.narrow.ld + rows.start + part.start).cast(),
-                            a_row: 1,
-                            a_step: self.narrow.ld,
-                            b: wide.as_ptr().add(columns.start).cast(),
-                            b_step: ld,
-                            ahead: STRIP,
-                            next: wide.as_ptr().cast(),
-                            start: if from == 0 { std::ptr::null() } else { at },
-                            start_row: STRIP,
-                            out: at,
-                            out_row: STRIP,
-                            write: Write::Set,
-                        };
-                        kernel.run(part.len(), columns.len(), &tile);
-                    }
+        let (height, whole) = (kernel.height(), self.narrow.n / kernel.height());
+        for (count, rows, first) in [(whole, height, 0), (1, self.narrow.n % height, whole * height)] {
+            if count * rows == 0 {
+                continue;
+            }
+            for columns in kernel.strips(rows, STRIP) {
+                let at = sums[first * STRIP + columns.start..].as_mut_ptr();
+                // SAFETY: `steps` rows of both sides exist from `from` on; `wide` has a full strip of columns in each (a copy
+                // where the matrix ends); `sums` has a row of a strip for each narrow column.
+                unsafe {
+                    let tiles = Tiles {
+                        count,
+                        steps,
+                        a: self.narrow.x.as_ptr().add(from * self.narrow.ld + first).cast(),
+                        a_row: 1,
+                        a_step: self.narrow.ld,
+                        a_tile: height,
+                        b: wide.as_ptr().add(columns.start).cast(),
+                        b_step: ld,
+                        ahead: STRIP,
+                        next: wide.as_ptr().cast(),
+                        next_tiles: 0,
+                        start: if from == 0 { std::ptr::null() } else { at },
+                        start_row: STRIP,
+                        out: at,
+                        out_row: STRIP,
+                        write: Write::Set,
+                    };
+                    kernel.run(rows, columns.len(), &tiles);
                 }
             }
         }

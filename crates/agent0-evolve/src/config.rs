@@ -67,7 +67,7 @@ pub enum DtypeChoice {
     F32,
     /// bfloat16 products, 32-bit sums.
     Bf16,
-    /// Bytes with a scale for every 32 numbers, weights and activations; the backward pass in bf16.
+    /// Bytes with a scale for every 64 numbers, weights and activations, forward and backward.
     Q8,
 }
 

@@ -97,14 +97,14 @@ fn gib(bytes: u64) -> String {
     format!("{:.1}", bytes as f64 / (1u64 << 30) as f64)
 }
 
-/// The frozen weights, and their transposes for the backward pass (of 8-bit weights in bf16).
+/// The frozen weights, and their transposes for the backward pass.
 fn weight_bytes(config: &ModelConfig, dtype: Dtype) -> u64 {
     let stored = all_tensors(config).filter(|&tensor| !(config.tied_embedding && tensor == Tensor::Embedding));
     let weights: u64 = stored.map(|tensor| tensor.shape(config).iter().product::<usize>() as u64).sum();
     match dtype {
         Dtype::F32 => weights * (4 + 4),
         Dtype::Bf16 => weights * (2 + 2),
-        Dtype::Q8 => weights * (1 + 2) + weights / 8,
+        Dtype::Q8 => weights * (1 + 1) + weights / 8,
     }
 }
 

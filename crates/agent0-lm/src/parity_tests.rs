@@ -129,6 +129,33 @@ fn a_shared_beginning_changes_no_logprob_and_the_gradient_by_rounding_only() {
     }
 }
 
+/// The narrower formats round weights, activations and gradients; the direction that they give stays that of `f32`.
+#[test]
+fn gradients_in_narrower_formats_point_where_f32_does() {
+    let folder = fixture("gradients-qwen3");
+    let bytes = std::fs::read(folder.join("gradients.safetensors")).unwrap();
+    let stored = SafeTensors::deserialize(&bytes).unwrap();
+    let data: Vec<Datum> = (0..2).map(|s| datum(&stored, s)).collect();
+    for isa in Isa::available() {
+        let cx = Compute::new(2, isa);
+        let gradient = |dtype| {
+            let model = Model::load(&cx, open(&fixture("tiny-qwen3")).unwrap().as_ref(), dtype, 512).unwrap();
+            let weights = Arc::new(peft::load(&cx, &folder.join("adapter"), &model.config).unwrap().0);
+            let mut gradient = LoraGradient::zeros(&weights);
+            let loss = PolicyLoss { kl_coef: 0.05 };
+            Trainer::default().forward_backward(&cx, &model, &weights, &mut gradient, &data, loss, 1000).unwrap();
+            gradient.matrices.iter().flat_map(|matrix| matrix.iter().map(|&x| f64::from(x))).collect::<Vec<f64>>()
+        };
+        let exact = gradient(Dtype::F32);
+        for (dtype, bound) in [(Dtype::Bf16, 0.04), (Dtype::Q8, 0.3)] {
+            let off: f64 = gradient(dtype).iter().zip(&exact).map(|(a, b)| (a - b).powi(2)).sum();
+            let off = (off / exact.iter().map(|x| x * x).sum::<f64>()).sqrt();
+            println!("{isa} {dtype:?}: off by {off:.4} of its length");
+            assert!(off < bound, "{isa} {dtype:?}: off by {off} of its length");
+        }
+    }
+}
+
 fn datum(stored: &SafeTensors, s: usize) -> Datum {
     Datum {
         ids: ids(stored, &format!("{s}.ids")),

@@ -239,7 +239,7 @@ pub enum Format {
     F32,
     /// Half the memory.
     Bf16,
-    /// Bytes in groups of 32 with a scale.
+    /// Bytes in groups of 64 with a scale.
     Q8,
 }
 

@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use super::packed::Dtype;
-use super::tile::{Arithmetic, GroupArithmetic, Kernel, Tile, tile, tile_of_groups};
+use super::tile::{Arithmetic, GroupArithmetic, Kernel, Tiles, tiles, tiles_of_groups};
 use crate::cpu::Isa;
 
 /// The kernel for words of `dtype` on a processor that has `isa`.
@@ -35,7 +35,7 @@ pub(crate) fn kernel(isa: Isa, dtype: Dtype) -> &'static Kernel {
 macro_rules! kernel {
     ($tile:ident of $arithmetic:ty, lanes of $floats:ty, $({$rows:literal: $($vectors:literal)*})* $(, features: $features:literal)?) => {{
         $(#[target_feature(enable = $features)])?
-        unsafe fn compiled<const ROWS: usize, const VECTORS: usize>(t: &Tile) {
+        unsafe fn compiled<const ROWS: usize, const VECTORS: usize>(t: &Tiles) {
             // SAFETY: the caller vouches for `t` and for the processor.
             unsafe { $tile::<$arithmetic, ROWS, VECTORS>(t) }
         }
@@ -43,10 +43,10 @@ macro_rules! kernel {
     }};
 }
 
-static PORTABLE_F32: Kernel = kernel!(tile of F32, lanes of F32, {1: 1 2 3 4 5 6} {2: 1 2 3 4} {3: 1 2 3} {4: 1 2 3});
+static PORTABLE_F32: Kernel = kernel!(tiles of F32, lanes of F32, {1: 1 2 3 4 5 6} {2: 1 2 3 4} {3: 1 2 3} {4: 1 2 3});
 #[rustfmt::skip]
-static PORTABLE_Q8: Kernel = kernel!(tile_of_groups of Q8, lanes of F32, {1: 1 2 3} {2: 1});
-static PORTABLE_BF16: Kernel = kernel!(tile of Bf16, lanes of Bf16, {1: 1 2 3 4} {2: 1 2} {3: 1 2} {4: 1 2});
+static PORTABLE_Q8: Kernel = kernel!(tiles_of_groups of Q8, lanes of F32, {1: 1 2 3} {2: 1});
+static PORTABLE_BF16: Kernel = kernel!(tiles of Bf16, lanes of Bf16, {1: 1 2 3 4} {2: 1 2} {3: 1 2} {4: 1 2});
 
 /// Four lanes of plain arithmetic, without fused multiply-add: words of `f32`.
 struct F32;
@@ -177,29 +177,29 @@ impl GroupArithmetic for Q8 {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Arithmetic, GroupArithmetic, Kernel, Tile, tile, tile_of_groups};
+    use super::{Arithmetic, GroupArithmetic, Kernel, Tiles, tiles, tiles_of_groups};
     use std::arch::x86_64::*;
 
     pub(super) static AVX2_F32: Kernel =
-        kernel!(tile of Avx2F32, lanes of Avx2F32, {1: 1 2 3 4 5 6} {2: 1 2 3 4 5 6} {3: 1 2 3} {4: 1 2 3}, features: "avx2,fma");
+        kernel!(tiles of Avx2F32, lanes of Avx2F32, {1: 1 2 3 4 5 6} {2: 1 2 3 4 5 6} {3: 1 2 3} {4: 1 2 3}, features: "avx2,fma");
     pub(super) static AVX2_BF16: Kernel =
-        kernel!(tile of Avx2Bf16, lanes of Avx2Bf16, {1: 1 2 3 4 5 6} {2: 1 2 3} {3: 1 2} {4: 1 2}, features: "avx2,fma");
+        kernel!(tiles of Avx2Bf16, lanes of Avx2Bf16, {1: 1 2 3 4 5 6} {2: 1 2 3} {3: 1 2} {4: 1 2}, features: "avx2,fma");
     pub(super) static AVX512_BF16: Kernel =
-        kernel!(tile of Avx512Bf16, lanes of Avx512Bf16, {1: 1 2 3} {2: 1 2 3} {3: 1 2 3} {4: 1 2 3}, features: "avx512f");
+        kernel!(tiles of Avx512Bf16, lanes of Avx512Bf16, {1: 1 2 3} {2: 1 2 3} {3: 1 2 3} {4: 1 2 3}, features: "avx512f");
     #[rustfmt::skip]
-    pub(super) static AVX512_F32: Kernel = kernel!(tile of Avx512F32, lanes of Avx512F32,
+    pub(super) static AVX512_F32: Kernel = kernel!(tiles of Avx512F32, lanes of Avx512F32,
         {1: 1 2 3} {2: 1 2 3} {3: 1 2 3} {4: 1 2 3} {5: 1 2 3} {6: 1 2 3} {7: 1 2 3} {8: 1 2 3}, features: "avx512f");
     #[rustfmt::skip]
-    pub(super) static AVX512_DOT_BF16: Kernel = kernel!(tile of Avx512DotBf16, lanes of Avx512DotBf16,
+    pub(super) static AVX512_DOT_BF16: Kernel = kernel!(tiles of Avx512DotBf16, lanes of Avx512DotBf16,
         {1: 1 2 3} {2: 1 2 3} {3: 1 2 3} {4: 1 2 3} {5: 1 2 3} {6: 1 2 3} {7: 1 2 3} {8: 1 2 3}, features: "avx512f,avx512bf16");
 
     #[rustfmt::skip]
-    pub(super) static AVX2_Q8: Kernel = kernel!(tile_of_groups of Avx2Q8, lanes of Avx2F32, {1: 1 2 3} {2: 1 2}, features: "avx2,fma");
+    pub(super) static AVX2_Q8: Kernel = kernel!(tiles_of_groups of Avx2Q8, lanes of Avx2F32, {1: 1 2 3} {2: 1 2}, features: "avx2,fma");
     #[rustfmt::skip]
-    pub(super) static AVX512_Q8: Kernel = kernel!(tile_of_groups of Avx512Q8, lanes of Avx512F32,
+    pub(super) static AVX512_Q8: Kernel = kernel!(tiles_of_groups of Avx512Q8, lanes of Avx512F32,
         {1: 1 2 3} {2: 1 2 3} {3: 1 2 3} {4: 1 2}, features: "avx512f,avx512bw");
     #[rustfmt::skip]
-    pub(super) static AVX512_DOT_Q8: Kernel = kernel!(tile_of_groups of Avx512DotQ8, lanes of Avx512F32,
+    pub(super) static AVX512_DOT_Q8: Kernel = kernel!(tiles_of_groups of Avx512DotQ8, lanes of Avx512F32,
         {1: 1 2 3} {2: 1 2 3} {3: 1 2 3} {4: 1 2 3}, features: "avx512f,avx512bw,avx512vnni");
 
     struct Avx2F32;

@@ -1,9 +1,9 @@
 //! The activations of a product, in the order in which tiles read them.
 //!
-//! Rows go in blocks of eight. Packed, a block is `[step][row]` words (see `packed` for words and steps), so that a tile
+//! Rows go in blocks as high as a tile. Packed, a block is `[step][row]` words (see `packed` for words and steps), so that a tile
 //! reads one short stream; `f32` rows may also be read where they are, which pays when there is little to multiply with.
-//! In 8 bits a step is a group: eight `[row]` words of bytes, then each row's scale, then each row's `-128 * sum of bytes`,
-//! which takes back the 128 that the weights' bytes have too much.
+//! In 8 bits a block is `[row][step]`, a step being a group: sixteen words of bytes, the scale, and `-128 * sum of bytes`, which
+//! takes back the 128 that the weights' bytes have too much.
 #![allow(unsafe_code)]
 
 use super::bytes::{GROUP, GROUP_ROWS, quantize};
@@ -19,7 +19,7 @@ use crate::share::Shared;
 const BLOCKS_PER_TASK: usize = 4;
 /// Words below which packing is not worth waking other threads.
 const INLINE_WORDS: usize = 1 << 14;
-/// Steps packed together: a square with the eight rows.
+/// Steps packed together.
 const STEPS: usize = 16;
 
 /// Rows of `x`, packed or in place.
@@ -27,41 +27,43 @@ pub(crate) enum Operand<'a> {
     /// `steps` of `step_words` words a row.
     Packed {
         words: Scratch<'a>,
+        height: usize,
         rows: usize,
         steps: usize,
         step_words: usize,
     },
     InPlace {
         x: &'a [f32],
-        rows: usize,
+        height: usize,
         ld: usize,
     },
 }
 
-/// A block of rows: word `(row, step)` is at `start + row * self.row + step * self.step`.
+/// A block of rows: word `(row, step)` is at `start + row * self.row + step * self.step`, the next block, if this is a whole
+/// one, `self.block` further.
 pub(crate) struct Block {
     pub(crate) start: *const u32,
-    pub(crate) rows: usize,
     pub(crate) row: usize,
     pub(crate) step: usize,
+    pub(crate) block: usize,
 }
 
 impl<'a> Operand<'a> {
-    /// The first `rows` rows of `x` for a product with `w`.
-    pub(crate) fn new(cx: &'a Compute, rows: usize, x: &'a [f32], ld: usize, w: &PackedMatrix) -> Self {
-        if w.dtype() == Dtype::F32 && (w.n() <= PANEL || rows <= MAX_ROWS) {
-            return Operand::InPlace { x, rows, ld };
+    /// The first `rows` rows of `x` for a product with `w`, in blocks of `height`.
+    pub(crate) fn new(cx: &'a Compute, height: usize, rows: usize, x: &'a [f32], ld: usize, w: &PackedMatrix) -> Self {
+        if w.dtype() == Dtype::F32 && (w.n() <= PANEL || rows <= height) {
+            return Operand::InPlace { x, height, ld };
         }
         let (k, steps, dtype) = (w.k(), w.steps(), w.dtype());
         let step_words = operand_words(dtype);
         let row_words = steps * step_words;
         let mut scratch = cx.scratch(rows * row_words);
         let words = Shared::new(scratch.words_mut());
-        let blocks = rows.div_ceil(MAX_ROWS);
+        let blocks = rows.div_ceil(height);
         let pack = |task: usize| {
             for block in (task * BLOCKS_PER_TASK..blocks).take(BLOCKS_PER_TASK) {
-                let first = block * MAX_ROWS;
-                let rows = MAX_ROWS.min(rows - first);
+                let first = block * height;
+                let rows = height.min(rows - first);
                 // SAFETY: blocks do not overlap and each is packed once.
                 let to = unsafe { words.part(first * row_words..(first + rows) * row_words) };
                 match dtype {
@@ -77,18 +79,19 @@ impl<'a> Operand<'a> {
         } else {
             cx.run(tasks, &pack)
         }
-        Operand::Packed { words: scratch, rows, steps, step_words }
+        Operand::Packed { words: scratch, height, rows, steps, step_words }
     }
 
     pub(crate) fn block(&self, block: usize) -> Block {
-        let first = block * MAX_ROWS;
-        match self {
-            Operand::Packed { words, rows, steps, step_words } => {
-                let rows = MAX_ROWS.min(rows - first);
-                Block { start: words.words()[first * steps * step_words..].as_ptr(), rows, row: 1, step: rows * step_words }
+        match *self {
+            Operand::Packed { ref words, height, rows, steps, step_words } => {
+                let row_words = steps * step_words;
+                let start = words.words()[block * height * row_words..].as_ptr();
+                let (row, step) = if step_words == 1 { (1, height.min(rows - block * height)) } else { (row_words, step_words) };
+                Block { start, row, step, block: height * row_words }
             }
-            Operand::InPlace { x, rows, ld } => {
-                Block { start: x[first * ld..].as_ptr().cast(), rows: MAX_ROWS.min(rows - first), row: *ld, step: 1 }
+            Operand::InPlace { x, height, ld } => {
+                Block { start: x[block * height * ld..].as_ptr().cast(), row: ld, step: 1, block: height * ld }
             }
         }
     }
@@ -134,18 +137,16 @@ fn pack_bf16_body(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) {
 
 #[inline(always)]
 fn pack_q8_body(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) {
+    let mut groups = to.chunks_exact_mut(GROUP_ROWS + 2);
     for row in 0..rows {
-        let x = &x[row * ld..row * ld + k];
-        for (x, to) in x.chunks(GROUP).zip(to.chunks_exact_mut((GROUP_ROWS + 2) * rows)) {
+        for (x, to) in x[row * ld..row * ld + k].chunks(GROUP).zip(&mut groups) {
             let bytes = match x.first_chunk() {
                 Some(x) => quantize(x),
                 None => quantize(&std::array::from_fn(|i| x.get(i).copied().unwrap_or(0.0))),
             };
-            for (to, word) in to[row..].iter_mut().step_by(rows).zip(bytes.words) {
-                *to = word;
-            }
-            to[GROUP_ROWS * rows + row] = bytes.scale.to_bits();
-            to[(GROUP_ROWS + 1) * rows + row] = (-128 * bytes.sum) as u32;
+            to[..GROUP_ROWS].copy_from_slice(&bytes.words);
+            to[GROUP_ROWS] = bytes.scale.to_bits();
+            to[GROUP_ROWS + 1] = (-128 * bytes.sum) as u32;
         }
     }
 }
@@ -160,8 +161,8 @@ fn pack_body(rows: usize, steps: usize, to: &mut [u32], read: impl Fn(usize, usi
         }
         match <&mut [u32; STEPS * MAX_ROWS]>::try_from(&mut *to) {
             // A whole piece has a fixed size, so the compiler can transpose it in registers.
-            Ok(to) => transpose(&piece, to),
-            Err(_) => {
+            Ok(to) if rows == MAX_ROWS => transpose(&piece, to),
+            _ => {
                 for (step, to) in to.chunks_exact_mut(rows).enumerate() {
                     for (to, words) in to.iter_mut().zip(&piece) {
                         *to = words[step];

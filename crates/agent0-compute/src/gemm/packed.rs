@@ -13,16 +13,16 @@
 //! Panels follow one another in memory, each from its first step to its last, so a product reads the weights as one
 //! stream. Every row of words starts at a 64-byte boundary. Outputs past `n` and an odd last `k` are filled with zeros.
 //!
-//! In 8 bits a step is a *group* of 32 neighbours along `k`: eight rows of words, each of four bytes along `k`, then a
+//! In 8 bits a step is a *group* of 64 neighbours along `k`: sixteen rows of words, each of four bytes 16 apart, then a
 //! row of scales. A byte holds `q + 128`, its weight is `q * scale`:
 //!
 //! ```text
-//!   step 0    | n0  k0,k1,k2,k3     | n1  k0,k1,k2,k3     | .. | n47 k0,k1,k2,k3     |
-//!             | n0  k4,k5,k6,k7     | ..
+//!   step 0    | n0  k0,k16,k32,k48  | n1  k0,k16,k32,k48  | .. | n47 k0,k16,k32,k48  |
+//!             | n0  k1,k17,k33,k49  | ..
 //!             ..
-//!             | n0  k28,k29,k30,k31 | ..
+//!             | n0  k15,k31,k47,k63 | ..
 //!             | n0  scale (f32)     | n1  scale           | .. | n47 scale           |
-//!   step 1    | n0  k32,k33,k34,k35 | ..
+//!   step 1    | n0  k64,k80,k96,k112 | ..
 //! ```
 #![allow(unsafe_code)]
 
@@ -50,7 +50,7 @@ pub enum Dtype {
     F32,
     /// The upper half of it: 8 bits of precision, half of the memory traffic.
     Bf16,
-    /// Signed bytes with a scale for every 32 inputs, for weights and, in a product, for activations too.
+    /// Signed bytes with a scale for every 64 inputs, for weights and, in a product, for activations too.
     Q8,
 }
 
@@ -133,10 +133,9 @@ impl PackedMatrix {
         self.fill(cx, |n, k| w[n * row_stride + k * col_stride] * scale);
     }
 
-    /// The transpose `[k, n]` of the same stored values; of 8-bit ones in bf16, since their scales run along `k`.
+    /// The transpose `[k, n]` of the stored values; 8-bit ones are rounded once more, since their scales run along `k`.
     pub fn transposed(&self, cx: &Compute) -> PackedMatrix {
-        let dtype = if self.dtype == Dtype::Q8 { Dtype::Bf16 } else { self.dtype };
-        let mut packed = Self::zeroed(cx, self.k, self.n, dtype);
+        let mut packed = Self::zeroed(cx, self.k, self.n, self.dtype);
         packed.fill(cx, |n, k| self.get(k, n));
         packed
     }
@@ -207,7 +206,7 @@ impl PackedMatrix {
             Dtype::Bf16 => f32::from_bits(word(k / 2) & 0xffff_0000),
             Dtype::Q8 => {
                 let first = k / GROUP * (GROUP_ROWS + 1);
-                weight_byte(word(first + k % GROUP / 4), k % 4) as f32 * f32::from_bits(word(first + GROUP_ROWS))
+                weight_byte(word(first + k % GROUP_ROWS), k % GROUP / GROUP_ROWS) as f32 * f32::from_bits(word(first + GROUP_ROWS))
             }
         }
     }

@@ -1,29 +1,34 @@
 //! The innermost loop: a tile of a few rows times a few vectors of outputs, held in registers along `k`.
 #![allow(unsafe_code)]
 
-use super::Write;
 use super::bytes::GROUP_ROWS;
+use super::{LINE_WORDS, Write};
 use std::ops::Range;
 
-/// Rows in a full block of activations, and the most that any tile has.
+/// The most rows that any tile has.
 pub(crate) const MAX_ROWS: usize = 8;
 
-/// Where a tile reads and writes. Strides are in 32-bit words.
+/// Where tiles read and write, which lie below one another and share their weights. Strides are in 32-bit words.
 #[derive(Clone, Copy)]
-pub(crate) struct Tile {
+pub(crate) struct Tiles {
+    /// How many there are.
+    pub(crate) count: usize,
     /// Steps along `k`: one word each, or a group in 8 bits.
     pub(crate) steps: usize,
-    /// Activation word `(row, step)` is at `a + row * a_row + step * a_step`, the first one in 8 bits.
+    /// Activation word `(row, step)` is at `a + row * a_row + step * a_step`, the first one in 8 bits; those of the next
+    /// tile are `a_tile` further.
     pub(crate) a: *const u32,
     pub(crate) a_row: usize,
     pub(crate) a_step: usize,
+    pub(crate) a_tile: usize,
     /// The weight words of a step start at `b + step * b_step`.
     pub(crate) b: *const u32,
     pub(crate) b_step: usize,
     /// Weights so many words ahead are asked for in advance, to be near when this tile needs them ...
     pub(crate) ahead: usize,
-    /// ... and from here on a cache line with every row of words: weights that later tiles need.
+    /// ... and from here on a cache line with every row of words, by so many of the tiles: weights needed after these.
     pub(crate) next: *const u32,
+    pub(crate) next_tiles: usize,
     /// Sums to go on from; null to start at zero.
     pub(crate) start: *const f32,
     pub(crate) start_row: usize,
@@ -31,6 +36,26 @@ pub(crate) struct Tile {
     pub(crate) out: *mut f32,
     pub(crate) out_row: usize,
     pub(crate) write: Write,
+}
+
+impl Tiles {
+    /// The tile number `i` alone; each has `rows` rows.
+    pub(crate) fn only(&self, i: usize, rows: usize) -> Self {
+        Tiles { count: 1, next_tiles: 0, ..self.tile(i, rows, 0) }
+    }
+
+    /// The tile number `i`, of `rows` rows and `words` rows of words.
+    #[inline(always)]
+    fn tile(&self, i: usize, rows: usize, words: usize) -> Self {
+        let next = if i < self.next_tiles { i * words * LINE_WORDS } else { 0 };
+        Tiles {
+            a: self.a.wrapping_add(i * self.a_tile),
+            next: self.next.wrapping_add(next),
+            start: if self.start.is_null() { self.start } else { self.start.wrapping_add(i * rows * self.start_row) },
+            out: self.out.wrapping_add(i * rows * self.out_row),
+            ..*self
+        }
+    }
 }
 
 /// How words are multiplied on one instruction set.
@@ -63,12 +88,24 @@ pub(crate) trait Arithmetic {
     unsafe fn prefetch_far(_at: *const u32) {}
 }
 
+/// Computes tiles of `ROWS` rows and `VECTORS` vectors.
+///
+/// # Safety
+/// The processor has `T`'s instruction set and all that `tiles` describes can be accessed.
+#[inline(always)]
+pub(crate) unsafe fn tiles<T: Arithmetic, const ROWS: usize, const VECTORS: usize>(tiles: &Tiles) {
+    for i in 0..tiles.count {
+        // SAFETY: handed on to the caller.
+        unsafe { tile::<T, ROWS, VECTORS>(&tiles.tile(i, ROWS, tiles.steps)) }
+    }
+}
+
 /// Computes a tile of `ROWS` rows and `VECTORS` vectors.
 ///
 /// # Safety
 /// The processor has `T`'s instruction set and all that `t` describes can be accessed.
 #[inline(always)]
-pub(crate) unsafe fn tile<T: Arithmetic, const ROWS: usize, const VECTORS: usize>(t: &Tile) {
+unsafe fn tile<T: Arithmetic, const ROWS: usize, const VECTORS: usize>(t: &Tiles) {
     // SAFETY: the caller vouches for the instruction set and for the extents in `t`.
     unsafe {
         let mut sums = [[T::zero(); VECTORS]; ROWS];
@@ -80,8 +117,8 @@ pub(crate) unsafe fn tile<T: Arithmetic, const ROWS: usize, const VECTORS: usize
             }
         }
         for row in 0..ROWS {
-            for line in 0..(VECTORS * T::LANES).div_ceil(16) {
-                T::prefetch(t.out.wrapping_add(row * t.out_row + 16 * line).cast());
+            for line in 0..(VECTORS * T::LANES).div_ceil(LINE_WORDS) {
+                T::prefetch(t.out.wrapping_add(row * t.out_row + LINE_WORDS * line).cast());
             }
         }
         let (mut a, mut b, mut next) = (t.a, t.b, t.next);
@@ -90,11 +127,11 @@ pub(crate) unsafe fn tile<T: Arithmetic, const ROWS: usize, const VECTORS: usize
             for (v, weights) in weights.iter_mut().enumerate() {
                 *weights = T::weights(b.add(v * T::LANES));
             }
-            for line in 0..(VECTORS * T::LANES).div_ceil(16) {
-                T::prefetch(b.wrapping_add(t.ahead + 16 * line));
+            for line in 0..(VECTORS * T::LANES).div_ceil(LINE_WORDS) {
+                T::prefetch(b.wrapping_add(t.ahead + LINE_WORDS * line));
             }
             T::prefetch_far(next);
-            next = next.wrapping_add(16);
+            next = next.wrapping_add(LINE_WORDS);
             for (row, sums) in sums.iter_mut().enumerate() {
                 let x = T::broadcast(a.add(row * t.a_row));
                 for (sum, &weights) in sums.iter_mut().zip(&weights) {
@@ -139,12 +176,24 @@ pub(crate) trait GroupArithmetic {
     ) -> <Self::Float as Arithmetic>::Sum;
 }
 
-/// Computes a tile of `ROWS` rows and `VECTORS` vectors of bytes: integers within a group, floating point across groups.
+/// Computes tiles of `ROWS` rows and `VECTORS` vectors of bytes: integers within a group, floating point across groups.
 ///
 /// # Safety
-/// As for [`tile`].
+/// As for [`tiles`].
 #[inline(always)]
-pub(crate) unsafe fn tile_of_groups<T: GroupArithmetic, const ROWS: usize, const VECTORS: usize>(t: &Tile) {
+pub(crate) unsafe fn tiles_of_groups<T: GroupArithmetic, const ROWS: usize, const VECTORS: usize>(tiles: &Tiles) {
+    for i in 0..tiles.count {
+        // SAFETY: handed on to the caller.
+        unsafe { tile_of_groups::<T, ROWS, VECTORS>(&tiles.tile(i, ROWS, tiles.steps * (GROUP_ROWS + 1))) }
+    }
+}
+
+/// Computes a tile of bytes.
+///
+/// # Safety
+/// As for [`tiles`].
+#[inline(always)]
+unsafe fn tile_of_groups<T: GroupArithmetic, const ROWS: usize, const VECTORS: usize>(t: &Tiles) {
     // SAFETY: the caller vouches for the instruction set and for the extents in `t`.
     unsafe {
         let lanes = T::Float::LANES;
@@ -156,37 +205,36 @@ pub(crate) unsafe fn tile_of_groups<T: GroupArithmetic, const ROWS: usize, const
                 }
             }
         }
-        let (a_word, b_word) = (t.a_step / (GROUP_ROWS + 2), t.b_step / (GROUP_ROWS + 1));
+        let b_word = t.b_step / (GROUP_ROWS + 1);
         let (mut a, mut b, mut next) = (t.a, t.b, t.next);
         for _ in 0..t.steps {
-            let offsets = a.add((GROUP_ROWS + 1) * a_word);
-            let mut sums: [[T::Sum; VECTORS]; ROWS] = std::array::from_fn(|row| [T::start(offsets.add(row)); VECTORS]);
+            let mut sums: [[T::Sum; VECTORS]; ROWS] = std::array::from_fn(|row| [T::start(a.add(row * t.a_row + GROUP_ROWS + 1)); VECTORS]);
             for word in 0..GROUP_ROWS {
-                let (a, b) = (a.add(word * a_word), b.add(word * b_word));
+                let b = b.add(word * b_word);
                 let weights: [T::B; VECTORS] = std::array::from_fn(|v| T::weights(b.add(v * lanes)));
-                for line in 0..(VECTORS * lanes).div_ceil(16) {
-                    T::Float::prefetch(b.wrapping_add(t.ahead + 16 * line));
+                for line in 0..(VECTORS * lanes).div_ceil(LINE_WORDS) {
+                    T::Float::prefetch(b.wrapping_add(t.ahead + LINE_WORDS * line));
                 }
-                T::Float::prefetch_far(next.wrapping_add(16 * word));
+                T::Float::prefetch_far(next.wrapping_add(LINE_WORDS * word));
                 for (row, sums) in sums.iter_mut().enumerate() {
-                    let x = T::broadcast(a.add(row));
+                    let x = T::broadcast(a.add(row * t.a_row + word));
                     for (sum, &weights) in sums.iter_mut().zip(&weights) {
                         *sum = T::accumulate(*sum, x, weights);
                     }
                 }
             }
-            T::Float::prefetch_far(next.wrapping_add(16 * GROUP_ROWS));
-            let (a_scales, b_scales) = (a.add(GROUP_ROWS * a_word), b.add(GROUP_ROWS * b_word));
-            let weights: [_; VECTORS] = std::array::from_fn(|v| T::Float::weights(b_scales.add(v * lanes)));
+            T::Float::prefetch_far(next.wrapping_add(LINE_WORDS * GROUP_ROWS));
+            let scales = b.add(GROUP_ROWS * b_word);
+            let weights: [_; VECTORS] = std::array::from_fn(|v| T::Float::weights(scales.add(v * lanes)));
             for row in 0..ROWS {
-                let scale = T::Float::broadcast(a_scales.add(row));
+                let scale = T::Float::broadcast(a.add(row * t.a_row + GROUP_ROWS));
                 for v in 0..VECTORS {
                     totals[row][v] = T::scale(totals[row][v], sums[row][v], scale, weights[v]);
                 }
             }
             a = a.wrapping_add(t.a_step);
             b = b.wrapping_add(t.b_step);
-            next = next.wrapping_add(16 * (GROUP_ROWS + 1));
+            next = next.wrapping_add(LINE_WORDS * (GROUP_ROWS + 1));
         }
         store::<T::Float, ROWS, VECTORS>(t, &totals);
     }
@@ -194,7 +242,7 @@ pub(crate) unsafe fn tile_of_groups<T: GroupArithmetic, const ROWS: usize, const
 
 /// Writes a tile's sums where `t` says.
 #[inline(always)]
-unsafe fn store<T: Arithmetic, const ROWS: usize, const VECTORS: usize>(t: &Tile, sums: &[[T::Sum; VECTORS]; ROWS]) {
+unsafe fn store<T: Arithmetic, const ROWS: usize, const VECTORS: usize>(t: &Tiles, sums: &[[T::Sum; VECTORS]; ROWS]) {
     // SAFETY: the caller vouches for the instruction set and for the extents in `t`.
     unsafe {
         for (row, sums) in sums.iter().enumerate() {
@@ -206,45 +254,36 @@ unsafe fn store<T: Arithmetic, const ROWS: usize, const VECTORS: usize>(t: &Tile
     }
 }
 
-/// A [`tile`] compiled for an instruction set.
-pub(crate) type TileFn = unsafe fn(&Tile);
+/// [`tiles`] compiled for an instruction set.
+pub(crate) type TilesFn = unsafe fn(&Tiles);
 
-/// The tiles of one kind of arithmetic, and how a block is cut into them.
+/// The tiles of one kind of arithmetic.
 pub(crate) struct Kernel {
     pub(crate) lanes: usize,
     /// `tiles[rows - 1][vectors - 1]`; as many of either as fit the registers together.
-    pub(crate) tiles: &'static [&'static [TileFn]],
+    pub(crate) tiles: &'static [&'static [TilesFn]],
 }
 
 impl Kernel {
-    /// The rows of a block, in the heights of tiles.
-    pub(crate) fn row_groups(&self, rows: usize) -> impl Iterator<Item = Range<usize>> {
-        cut(rows, self.tiles.len())
+    /// Rows of the highest tile.
+    pub(crate) fn height(&self) -> usize {
+        self.tiles.len()
     }
 
     /// The columns of a panel, in the widths of tiles of `rows` rows.
     pub(crate) fn strips(&self, rows: usize, width: usize) -> impl Iterator<Item = Range<usize>> {
-        cut(width, self.tiles[rows - 1].len() * self.lanes)
+        let most = self.tiles[rows - 1].len() * self.lanes;
+        (0..width).step_by(most).map(move |start| start..width.min(start + most))
     }
 
-    /// Computes a tile of `rows` rows and `columns` outputs, as cut by [`row_groups`](Self::row_groups) and
+    /// Computes tiles of `rows` rows and `columns` outputs, at most those of [`height`](Self::height) and
     /// [`strips`](Self::strips).
     ///
     /// # Safety
-    /// All that `t` describes can be accessed, and the processor has the kernel's instruction set.
-    pub(crate) unsafe fn run(&self, rows: usize, columns: usize, t: &Tile) {
+    /// All that `tiles` describes can be accessed, and the processor has the kernel's instruction set.
+    pub(crate) unsafe fn run(&self, rows: usize, columns: usize, tiles: &Tiles) {
         debug_assert!(columns.is_multiple_of(self.lanes));
         // SAFETY: handed on to the caller.
-        unsafe { self.tiles[rows - 1][columns / self.lanes - 1](t) }
+        unsafe { self.tiles[rows - 1][columns / self.lanes - 1](tiles) }
     }
-}
-
-fn cut(len: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
-    // Not `step_by`, whose division shows in short products.
-    let mut start = 0;
-    std::iter::from_fn(move || {
-        let part = start..len.min(start + most);
-        start = part.end;
-        (!part.is_empty()).then_some(part)
-    })
 }

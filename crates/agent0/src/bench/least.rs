@@ -56,8 +56,8 @@ impl Least {
         let (weights, other, weight_bytes, number) = match dtype {
             Dtype::F32 => (Arithmetic::F32, Arithmetic::F32, 4.0, 4.0),
             Dtype::Bf16 => (Arithmetic::Bf16, Arithmetic::Bf16, 2.0, 2.0),
-            // A scale of four bytes for every 32 weights.
-            Dtype::Q8 => (Arithmetic::Int8, Arithmetic::Bf16, 1.125, 2.0),
+            // A scale of four bytes for every 64 weights.
+            Dtype::Q8 => (Arithmetic::Int8, Arithmetic::Bf16, 1.0625, 2.0),
         };
         Self {
             roofline,
@@ -117,7 +117,7 @@ impl Least {
         let (rows, wanted) = ((sequences * tokens) as f64, (sequences * trained) as f64);
         let frozen = self.through_layers(rows, wanted) + wanted * self.head;
         let (adapter, attention) = (2.0 * rows * self.adapter, sequences as f64 * causal_pairs(tokens) * self.attention);
-        self.arithmetic(frozen, self.weights, adapter + attention) + self.arithmetic(frozen, self.other, 2.0 * (adapter + attention))
+        self.arithmetic(2.0 * frozen, self.weights, 3.0 * (adapter + attention))
     }
 }
 
