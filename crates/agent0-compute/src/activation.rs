@@ -3,7 +3,7 @@
 use crate::Compute;
 use crate::exp::exp;
 use crate::lanes::{LANES, Lanes, dispatch};
-use crate::share::for_rows;
+use crate::share::{Shared, for_rows};
 
 /// The logistic function `1 / (1 + e^-x)`.
 #[inline(always)]
@@ -20,16 +20,18 @@ fn swiglu_row<L: Lanes>(gate: &[f32], up: &[f32], out: &mut [f32]) {
     }
 }
 
+/// In place: `gate` and `up` become their gradients, and `out`, the gradient of the output, becomes the output.
 #[inline(always)]
-fn swiglu_row_backward<L: Lanes>(gate: &[f32], up: &[f32], dout: &[f32], dgate: &mut [f32], dup: &mut [f32]) {
+fn swiglu_row_backward<L: Lanes>(gate: &mut [f32], up: &mut [f32], out: &mut [f32]) {
     let one = L::splat(1.0);
-    let inputs = gate.chunks(LANES).zip(up.chunks(LANES)).zip(dout.chunks(LANES));
-    for (((g, u), d), (dg, du)) in inputs.zip(dgate.chunks_mut(LANES).zip(dup.chunks_mut(LANES))) {
-        let (g, u, d) = (L::read(g, 0.0), L::read(u, 0.0), L::read(d, 0.0));
+    for ((gate, up), out) in gate.chunks_mut(LANES).zip(up.chunks_mut(LANES)).zip(out.chunks_mut(LANES)) {
+        let (g, u, d) = (L::read(gate, 0.0), L::read(up, 0.0), L::read(out, 0.0));
         let s = sigmoid(g);
+        let silu = g.mul(s);
         // d silu / dg = s * (1 + g * (1 - s))
-        d.mul(u).mul(s).mul(g.mul_add(one.sub(s), one)).write(dg);
-        d.mul(g.mul(s)).write(du);
+        d.mul(u).mul(s).mul(g.mul_add(one.sub(s), one)).write(gate);
+        d.mul(silu).write(up);
+        silu.mul(u).write(out);
     }
 }
 
@@ -41,13 +43,16 @@ pub fn swiglu(cx: &Compute, m: usize, gate_up: &[f32], ffn: usize, out: &mut [f3
     });
 }
 
-/// Gradient of [`swiglu`]: from `dout` `[m, ffn]`, overwrites `dgate_up` `[m, 2*ffn]`.
-pub fn swiglu_backward(cx: &Compute, m: usize, gate_up: &[f32], ffn: usize, dout: &[f32], dgate_up: &mut [f32]) {
-    for_rows(cx, m, dgate_up, 2 * ffn, 8 * ffn, |i, row| {
-        let (gate, up) = gate_up[i * 2 * ffn..][..2 * ffn].split_at(ffn);
-        let dout = &dout[i * ffn..][..ffn];
-        let (dgate, dup) = row.split_at_mut(ffn);
-        dispatch!(cx.isa(), swiglu_row_backward(gate: &[f32], up: &[f32], dout: &[f32], dgate: &mut [f32], dup: &mut [f32]));
+/// Gradient of [`swiglu`], in place: `gate_up` `[m, 2*ffn]` becomes its own gradient, and `out` `[m, ffn]`, the gradient of
+/// the output, becomes the output, which the backward pass needs next.
+pub fn swiglu_backward(cx: &Compute, m: usize, gate_up: &mut [f32], ffn: usize, out: &mut [f32]) {
+    let out = Shared::new(out);
+    for_rows(cx, m, gate_up, 2 * ffn, 8 * ffn, |i, row| {
+        // SAFETY: rows do not overlap and each is visited once.
+        #[allow(unsafe_code)]
+        let out = unsafe { out.part(i * ffn..(i + 1) * ffn) };
+        let (gate, up) = row.split_at_mut(ffn);
+        dispatch!(cx.isa(), swiglu_row_backward(gate: &mut [f32], up: &mut [f32], out: &mut [f32]));
     });
 }
 
@@ -84,12 +89,15 @@ mod tests {
                 gradient[base] = d * (swiglu_f64(g + h, u) - swiglu_f64(g - h, u)) / (2.0 * h);
                 gradient[base + ffn] = d * (swiglu_f64(g, u + h) - swiglu_f64(g, u - h)) / (2.0 * h);
             }
-            for (_, dx) in on_all(|cx| {
-                let mut dx = vec![f32::NAN; m * 2 * ffn];
-                swiglu_backward(cx, m, &gate_up, ffn, &dout, &mut dx);
-                dx
+            for (isa, all) in on_all(|cx| {
+                let (mut dx, mut y, mut again) = (gate_up.clone(), vec![0.0; m * ffn], dout.clone());
+                swiglu(cx, m, &gate_up, ffn, &mut y);
+                swiglu_backward(cx, m, &mut dx, ffn, &mut again);
+                [dx, y, again].concat()
             }) {
-                assert_close(&dx, &gradient, 2e-6);
+                let (dx, outputs) = all.split_at(gradient.len());
+                assert_close(dx, &gradient, 2e-6);
+                assert_eq!(outputs[..m * ffn], outputs[m * ffn..], "{isa}");
             }
         }
     }

@@ -1,60 +1,51 @@
-//! Aligned memory: the storage of packed matrices, and reusable scratch for kernels.
+//! Aligned memory: the storage of packed matrices and activations, and reusable scratch for kernels.
 //!
-//! Fresh pages are dear (each is faulted in and zeroed), so hot paths borrow scratch from a [`ScratchPool`] instead of
-//! allocating.
+//! Fresh pages are dear (each is faulted in and cleared), so hot paths keep their buffers, or borrow scratch from a
+//! [`ScratchPool`], and new memory is touched by the threads that first write to it.
 #![allow(unsafe_code)]
 
-use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
-use crate::pool::Compute;
-use crate::share::Shared;
-
-const LINE: usize = 16;
-/// Lines that a thread clears at a time: 8 MiB.
-const PART: usize = 1 << 17;
-
-/// One cache line: the unit of allocation, which makes every buffer 64-byte aligned.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; LINE]);
-
-/// A 64-byte aligned slice of `f32`, zero at first.
-#[derive(Clone)]
-pub(crate) struct AlignedBuffer {
-    lines: Vec<Line>,
+/// A 64-byte aligned slice that keeps its memory when it is made longer or shorter: room for what kernels write.
+#[derive(Debug)]
+pub struct AlignedBuffer<T = f32> {
+    memory: Vec<T>,
+    start: usize,
     len: usize,
 }
 
-impl AlignedBuffer {
+impl<T: Copy + Default> AlignedBuffer<T> {
+    /// `len` zeros, whose pages are touched when first used.
     pub(crate) fn zeroed(len: usize) -> Self {
-        let count = len.div_ceil(LINE);
-        let mut lines = Vec::with_capacity(count);
-        prefer_huge_pages(lines.as_mut_ptr(), count);
-        lines.resize(count, Line([0.0; LINE]));
-        Self { lines, len }
+        if len == 0 {
+            return Self::default();
+        }
+        const LINE: usize = 64;
+        // Of zeros, this is memory as the system hands it out.
+        let memory = vec![T::default(); len + LINE / size_of::<T>()];
+        let start = memory.as_ptr().align_offset(LINE);
+        prefer_huge_pages(memory.as_ptr(), memory.len());
+        Self { memory, start, len }
     }
 
-    /// As [`zeroed`](Self::zeroed), with all threads: clearing fresh pages takes longer than whatever fills them.
-    pub(crate) fn zeroed_together(cx: &Compute, len: usize) -> Self {
-        let count = len.div_ceil(LINE);
-        let mut lines = Vec::with_capacity(count);
-        prefer_huge_pages(lines.as_mut_ptr(), count);
-        let fresh = Shared::new(&mut lines.spare_capacity_mut()[..count]);
-        cx.run(count.div_ceil(PART), &|i| {
-            // SAFETY: parts do not overlap and each is filled by one task.
-            unsafe { fresh.part(i * PART..(i + 1) * PART) }.fill(MaybeUninit::new(Line([0.0; LINE])));
-        });
-        // SAFETY: the first `count` lines have just been written.
-        unsafe { lines.set_len(count) };
-        Self { lines, len }
+    /// Makes it `len` elements long. What they are afterwards is not specified.
+    pub fn resize(&mut self, len: usize) {
+        let room = self.capacity();
+        if len > room {
+            // What is outgrown goes first, and some more is asked for, so that sizes settle.
+            *self = Self::default();
+            *self = Self::zeroed(len.max(room + room / 4));
+        }
+        self.len = len;
     }
 
     fn capacity(&self) -> usize {
-        self.lines.len() * LINE
+        self.memory.len() - self.start
     }
+}
 
+impl AlignedBuffer {
     /// The same memory as 32-bit words: for storage that is not `f32`.
     pub(crate) fn words(&self) -> &[u32] {
         // SAFETY: `f32` and `u32` have the same size and alignment, and any bits are a valid `u32`.
@@ -67,23 +58,36 @@ impl AlignedBuffer {
     }
 }
 
-impl Deref for AlignedBuffer {
-    type Target = [f32];
-    fn deref(&self) -> &[f32] {
-        // SAFETY: `Line` is exactly 16 `f32` without padding and `len <= capacity`.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+/// Of no length.
+impl<T> Default for AlignedBuffer<T> {
+    fn default() -> Self {
+        Self { memory: Vec::new(), start: 0, len: 0 }
     }
 }
 
-impl DerefMut for AlignedBuffer {
-    fn deref_mut(&mut self) -> &mut [f32] {
-        // SAFETY: as in `deref`, and the borrow is unique.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+impl<T: Copy + Default> Clone for AlignedBuffer<T> {
+    fn clone(&self) -> Self {
+        let mut copy = Self::zeroed(self.len);
+        copy.copy_from_slice(self);
+        copy
+    }
+}
+
+impl<T> Deref for AlignedBuffer<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        &self.memory[self.start..self.start + self.len]
+    }
+}
+
+impl<T> DerefMut for AlignedBuffer<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.memory[self.start..self.start + self.len]
     }
 }
 
 /// Asks for huge pages under fresh memory that is worth it: far fewer page faults now and address misses later.
-pub(crate) fn prefer_huge_pages<T>(start: *const T, count: usize) {
+fn prefer_huge_pages<T>(start: *const T, count: usize) {
     const HUGE: usize = 2 << 20;
     let from = start.addr().next_multiple_of(HUGE);
     let to = (start.addr() + count * size_of::<T>()) / HUGE * HUGE;
@@ -143,7 +147,7 @@ impl DerefMut for Scratch<'_> {
 
 impl Drop for Scratch<'_> {
     fn drop(&mut self) {
-        let buffer = std::mem::replace(&mut self.buffer, AlignedBuffer { lines: Vec::new(), len: 0 });
+        let buffer = std::mem::take(&mut self.buffer);
         self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
     }
 }
@@ -153,13 +157,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_clear_every_line() {
-        let cx = Compute::new(3, crate::Isa::Portable);
-        for len in [0, 1, 17, 2 * PART * LINE + 33] {
-            let buffer = AlignedBuffer::zeroed_together(&cx, len);
-            assert_eq!((buffer.len(), buffer.as_ptr() as usize % 64), (len, 0));
-            assert!(buffer.iter().all(|&x| x == 0.0));
+    fn buffers_start_with_zeros_at_a_line_and_keep_their_room() {
+        for len in [0, 1, 17, 3 << 20] {
+            let buffer = AlignedBuffer::<f32>::zeroed(len);
+            assert_eq!(buffer.len(), len);
+            assert!(buffer.iter().all(|&x| x == 0.0) && (len == 0 || (buffer.as_ptr() as usize).is_multiple_of(64)));
+            assert_eq!(*buffer.clone(), *buffer);
         }
+        let mut buffer = AlignedBuffer::<u32>::default();
+        buffer.resize(1000);
+        let at = buffer.as_ptr();
+        for len in [10, 1000, 0, 999] {
+            buffer.resize(len);
+            assert_eq!((buffer.len(), buffer.as_ptr()), (len, at));
+        }
+        buffer.resize(1100);
+        assert!(buffer.len() == 1100 && buffer.capacity() >= 1250 && (buffer.as_ptr() as usize).is_multiple_of(64));
     }
 
     #[test]

@@ -44,8 +44,9 @@ pub(crate) fn for_ranges(cx: &Compute, items: usize, work: usize, task: impl Fn(
     cx.run(items.div_ceil(per_task), &|i| task(i * per_task..((i + 1) * per_task).min(items)));
 }
 
-/// Calls `task(i, row)` for each of the `m` rows of `x`, which lie `ld` apart; the last may end before `ld` numbers.
-pub(crate) fn for_rows<T: Send>(cx: &Compute, m: usize, x: &mut [T], ld: usize, work: usize, task: impl Fn(usize, &mut [T]) + Sync) {
+/// Calls `task(i, row)` on the pool for each of the `m` rows of `x`, which lie `ld` apart; the last may end before `ld`
+/// numbers. A row touches about `work` numbers.
+pub fn for_rows<T: Send>(cx: &Compute, m: usize, x: &mut [T], ld: usize, work: usize, task: impl Fn(usize, &mut [T]) + Sync) {
     let x = Shared::new(x);
     for_ranges(cx, m, work, |rows| {
         for i in rows {

@@ -11,12 +11,16 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use agent0_compute::{
-    AttendRow, Compute, Dtype, KvBlocks, KvFormat, KvShape, Write, attention, head_norm, rms_norm, rope, round_to, swiglu,
+    AlignedBuffer, AttendRow, Compute, Dtype, KvBlocks, KvFormat, KvShape, Write, attention, for_rows, head_norm, rms_norm, rope, round_to,
+    swiglu,
 };
 
 use crate::config::ModelConfig;
 use crate::lora::{LoraWeights, Site};
 use crate::model::{Layer, Model};
+
+/// Looking up a number of an embedding, packed as it is, takes as long as touching so many.
+const EMBED_WORK: usize = 8;
 
 /// One row of work: a token of a sequence.
 #[derive(Debug, Clone, Copy)]
@@ -49,12 +53,17 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Keeps the `wanted` rows (ascending) of `x`, moved up one after another.
-fn keep_rows<T: Copy>(x: &mut Vec<T>, width: usize, wanted: &[usize]) {
+/// Moves the `wanted` rows (ascending) of `x` up, one after another.
+fn move_up<T: Copy>(x: &mut [T], width: usize, wanted: &[usize]) {
     for (to, &from) in wanted.iter().enumerate() {
         x.copy_within(from * width..(from + 1) * width, to * width);
     }
-    x.truncate(wanted.len() * width);
+}
+
+/// Makes `to` a copy of `from`, whose rows are `width` wide.
+pub(crate) fn copy(cx: &Compute, from: &[f32], width: usize, to: &mut AlignedBuffer) {
+    to.resize(from.len());
+    for_rows(cx, from.len() / width, to, width, width, |i, row| row.copy_from_slice(&from[i * width..][..width]));
 }
 
 /// The key and value blocks of every layer.
@@ -93,16 +102,16 @@ fn kv_format(dtype: Dtype) -> KvFormat {
 #[derive(Default)]
 pub(crate) struct Activations {
     /// Residual stream, `[rows, hidden]`.
-    pub(crate) x: Vec<f32>,
+    pub(crate) x: AlignedBuffer,
     /// Normalised input of a linear, `[rows, hidden]`.
-    pub(crate) h: Vec<f32>,
+    pub(crate) h: AlignedBuffer,
     pub(crate) projections: Projections,
     /// Output of attention, `[rows, heads * head_dim]`.
-    pub(crate) attended: Vec<f32>,
+    pub(crate) attended: AlignedBuffer,
     /// `silu(gate) * up`, `[rows, ffn]`.
-    pub(crate) act: Vec<f32>,
+    pub(crate) act: AlignedBuffer,
     /// `A x` of the LoRA update of each site, for the range of rows that came last.
-    pub(crate) z: [Vec<f32>; Site::ALL.len()],
+    pub(crate) z: [AlignedBuffer; Site::ALL.len()],
     positions: Vec<u32>,
     attend: Vec<AttendRow>,
 }
@@ -111,42 +120,40 @@ pub(crate) struct Activations {
 #[derive(Default)]
 pub(crate) struct Projections {
     /// Queries, keys and values `[rows, qkv_width]`, before head norms and rotation (only where heads are normed) ...
-    pub(crate) qkv_raw: Vec<f32>,
+    pub(crate) qkv_raw: AlignedBuffer,
     /// ... and after.
-    pub(crate) qkv: Vec<f32>,
+    pub(crate) qkv: AlignedBuffer,
     /// Gate and up projections, `[rows, 2 ffn]`.
-    pub(crate) gate_up: Vec<f32>,
+    pub(crate) gate_up: AlignedBuffer,
 }
 
 impl Projections {
     fn resize(&mut self, model: &Model, rows: usize) {
-        self.qkv.resize(rows * model.qkv_width(), 0.0);
-        self.gate_up.resize(rows * 2 * model.config.ffn, 0.0);
+        self.qkv.resize(rows * model.qkv_width());
+        self.gate_up.resize(rows * 2 * model.config.ffn);
     }
 }
 
 impl Activations {
     /// Sizes the buffers for a batch and embeds its tokens into `x`.
-    pub(crate) fn begin(&mut self, model: &Model, batch: &Batch) {
+    pub(crate) fn begin(&mut self, cx: &Compute, model: &Model, batch: &Batch) {
         let (rows, hidden) = (batch.rows.len(), model.config.hidden);
-        self.x.resize(rows * hidden, 0.0);
+        self.x.resize(rows * hidden);
         self.resize(model, rows);
         self.positions.clear();
         self.positions.extend(batch.rows.iter().map(|row| row.position));
         self.attend.clear();
         self.attend.extend(batch.rows.iter().map(|row| AttendRow { sequence: row.sequence, position: row.position }));
-        for (row, x) in batch.rows.iter().zip(self.x.chunks_exact_mut(hidden)) {
-            model.embed(row.token, x);
-        }
+        for_rows(cx, rows, &mut self.x, hidden, EMBED_WORK * hidden, |i, x| model.embed(batch.rows[i].token, x));
     }
 
     /// Sizes what a layer writes; `begin` does so too.
     pub(crate) fn resize(&mut self, model: &Model, rows: usize) {
         let c = &model.config;
-        self.h.resize(rows * c.hidden, 0.0);
+        self.h.resize(rows * c.hidden);
         self.projections.resize(model, rows);
-        self.attended.resize(rows * c.heads * c.head_dim, 0.0);
-        self.act.resize(rows * c.ffn, 0.0);
+        self.attended.resize(rows * c.heads * c.head_dim);
+        self.act.resize(rows * c.ffn);
     }
 
     /// One layer, `x` to `x`. `storage` holds this layer's blocks: the rows' keys and values are written into it.
@@ -164,9 +171,10 @@ impl Activations {
         self.queries_keys_values(cx, model, layer, index, batch);
         self.store_keys_values(cx, model, batch, storage);
         let batch = batch.only(wanted);
-        keep_rows(&mut self.x, model.config.hidden, wanted);
-        keep_rows(&mut self.projections.qkv, model.qkv_width(), wanted);
-        keep_rows(&mut self.attend, 1, wanted);
+        move_up(&mut self.x, model.config.hidden, wanted);
+        move_up(&mut self.projections.qkv, model.qkv_width(), wanted);
+        move_up(&mut self.attend, 1, wanted);
+        self.attend.truncate(wanted.len());
         self.attend(cx, model, layer, index, &batch, storage, None);
         self.feed_forward_half(cx, model, layer, index, &batch);
     }
@@ -225,7 +233,7 @@ impl Activations {
         layer.qkv.forward(cx, rows, &self.h, qkv, Write::Set);
         apply_lora(cx, batch, index, Site::Qkv, &self.h, c.hidden, qkv, width, &mut self.z);
         if let Some((q_norm, k_norm)) = &layer.head_norms {
-            qkv_raw.clone_from(qkv);
+            copy(cx, qkv, width, qkv_raw);
             head_norm(cx, rows, qkv, width, c.heads, c.head_dim, q_norm, c.rms_eps);
             head_norm(cx, rows, &mut qkv[q_width..], width, c.kv_heads, c.head_dim, k_norm, c.rms_eps);
         }
@@ -270,7 +278,7 @@ fn apply_lora(
     ldx: usize,
     y: &mut [f32],
     ldy: usize,
-    z: &mut [Vec<f32>; Site::ALL.len()],
+    z: &mut [AlignedBuffer; Site::ALL.len()],
 ) {
     for (range, weights) in &batch.adapters {
         if let Some(weights) = weights {

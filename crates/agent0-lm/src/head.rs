@@ -3,7 +3,7 @@
 //! Logits exist for [`CHUNK`] rows at a time only. The loss coefficient of a token depends on that token's own
 //! log-probability alone, so one pass over a chunk gives log-probabilities, loss and gradient.
 
-use agent0_compute::{Compute, TokenTerm, Write, log_softmax_stats, softmax_backward};
+use agent0_compute::{AlignedBuffer, Compute, TokenTerm, Write, log_softmax_stats, softmax_backward};
 use agent0_engine::PolicyLoss;
 
 use crate::model::Model;
@@ -14,7 +14,7 @@ pub(crate) const CHUNK: usize = 64;
 /// Buffers of the head, kept between calls.
 #[derive(Default)]
 pub(crate) struct Head {
-    logits: Vec<f32>,
+    logits: AlignedBuffer,
     stats: Vec<TokenTerm>,
     coefficients: Vec<f32>,
 }
@@ -22,12 +22,9 @@ pub(crate) struct Head {
 impl Head {
     /// Logits `[rows, vocab]` of at most [`CHUNK`] normalised rows.
     pub(crate) fn logits(&mut self, cx: &Compute, model: &Model, rows: usize, hidden: &[f32]) -> &mut [f32] {
-        let length = rows * model.config.vocab;
-        if self.logits.len() < length {
-            self.logits.resize(length, 0.0);
-        }
-        model.head.forward(cx, rows, hidden, &mut self.logits[..length], Write::Set);
-        &mut self.logits[..length]
+        self.logits.resize(rows * model.config.vocab);
+        model.head.forward(cx, rows, hidden, &mut self.logits, Write::Set);
+        &mut self.logits
     }
 
     /// Calls `visit(row, term)` with the log-probability and entropy of each row's target, in order.
@@ -59,7 +56,7 @@ impl Head {
             self.coefficients.clear();
             // softmax_backward differentiates -logprob, hence the sign.
             self.coefficients.extend(self.stats.iter().enumerate().map(|(i, term)| -visit(chunk * CHUNK + i, term)));
-            let logits = &mut self.logits[..rows * vocab];
+            let logits = &mut self.logits;
             softmax_backward(cx, rows, logits, vocab, vocab, targets, &self.stats, &self.coefficients);
             model.head.backward(cx, rows, logits, &mut dhidden[chunk * CHUNK * width..][..rows * width]);
         }

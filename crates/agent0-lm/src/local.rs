@@ -44,7 +44,8 @@ pub struct LocalOptions {
     pub max_batch: Option<usize>,
     /// Longest sequence, in tokens; the model's own, at most 8,192, by default.
     pub context: Option<usize>,
-    /// Most rows of a training micro-batch, a common beginning counted once; 2,048 by default. Bounds the memory of training.
+    /// Most rows of a training micro-batch, a common beginning counted once; 2,048 by default. Bounds the memory of training:
+    /// sequences that share little are taken in smaller micro-batches anyway.
     pub micro_tokens: Option<usize>,
     /// The Hugging Face name of the model, which saved adapters give as their base; the file's own word by default.
     pub base: Option<String>,

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use agent0_compute::{Compute, Dtype, PackedMatrix, Write, gemm, gemm_tn};
+use agent0_compute::{AlignedBuffer, Compute, Dtype, PackedMatrix, Write, gemm, gemm_tn};
 use agent0_engine::LoraSpec;
 
 use crate::config::ModelConfig;
@@ -183,11 +183,11 @@ impl LoraWeights {
         ldx: usize,
         y: &mut [f32],
         ldy: usize,
-        z: &mut Vec<f32>,
+        z: &mut AlignedBuffer,
     ) {
         let Some(group) = self.group(layer, site) else { return };
         let ldz = group.parts.len() * self.spec.rank;
-        z.resize(rows * ldz, 0.0);
+        z.resize(rows * ldz);
         gemm(cx, rows, x, ldx, &group.down, z, ldz, Write::Set);
         for (index, part) in group.parts.iter().enumerate() {
             gemm(cx, rows, &z[index * self.spec.rank..], ldz, &part.up, &mut y[part.column..], ldy, Write::Add);
@@ -262,7 +262,7 @@ pub(crate) struct SiteBackward<'a> {
     /// `A x` from the forward pass, `[rows, parts * rank]`.
     pub(crate) z: &'a [f32],
     /// Gradient of `z`, between the two calls below.
-    pub(crate) dz: &'a mut Vec<f32>,
+    pub(crate) dz: &'a mut AlignedBuffer,
 }
 
 impl SiteBackward<'_> {
@@ -272,7 +272,7 @@ impl SiteBackward<'_> {
         let (Some(group), Some(transposed)) = (&self.weights.groups[index], &self.operands.groups[index]) else { return };
         let (rank, ldz) = (self.weights.spec.rank, group.parts.len() * self.weights.spec.rank);
         let ldy = dy.len() / self.rows;
-        self.dz.resize(self.rows * ldz, 0.0);
+        self.dz.resize(self.rows * ldz);
         for (p, (part, up)) in group.parts.iter().zip(&transposed.up).enumerate() {
             gemm(self.cx, self.rows, &dy[part.column..], ldy, up, &mut self.dz[p * rank..], ldz, Write::Set);
         }

@@ -19,6 +19,12 @@ use agent0_engine::TokenId;
 use crate::forward::{Batch, Row};
 use crate::lora::LoraWeights;
 
+/// Rows that fill a micro-batch: with more, products are no faster, activations no longer stay in the caches, and memory is
+/// touched that was not before.
+const AMPLE_ROWS: usize = 512;
+/// A sequence joins a filled micro-batch when at least this part of it is there already.
+const WORTHWHILE_PART: usize = 4;
+
 /// Consecutive sequences, laid out as rows.
 #[derive(Default)]
 pub(crate) struct MicroBatch {
@@ -29,13 +35,15 @@ pub(crate) struct MicroBatch {
     blocks: Vec<Range<usize>>,
 }
 
-/// The micro-batches of `inputs`, each with the sequences it holds. Together they have at most `limit` rows, but a longer
-/// sequence stands alone.
+/// The micro-batches of `inputs`, each with the sequences it holds. Together they have at most `limit` rows, and no more
+/// than [`AMPLE_ROWS`] where sharing saves little; but a longer sequence stands alone.
 pub(crate) fn micro_batches(inputs: &[&[TokenId]], limit: usize) -> Vec<(Range<usize>, MicroBatch)> {
     let mut batches: Vec<(Range<usize>, MicroBatch)> = Vec::new();
     for (index, sequence) in inputs.iter().enumerate() {
         if let Some((range, batch)) = batches.last_mut() {
             let shared = common_blocks(inputs[index - 1], sequence);
+            let worthwhile = WORTHWHILE_PART * shared * KV_BLOCK >= sequence.len();
+            let limit = if worthwhile { limit } else { limit.min(AMPLE_ROWS) };
             if batch.rows.len() + sequence.len() - shared * KV_BLOCK <= limit {
                 batch.push(sequence, shared);
                 range.end = index + 1;
@@ -130,6 +138,17 @@ mod tests {
         assert_eq!(ranges(50 + 2 * 18 - 1), [0..2, 2..3, 3..5]);
         assert_eq!(ranges(1), [0..1, 1..2, 2..3, 3..4, 4..5]);
         assert_eq!(lay_out(&[], 10).len(), 0);
+    }
+
+    #[test]
+    fn a_filled_micro_batch_takes_only_what_shares_much() {
+        let counts = |common, own| {
+            let sequences: Vec<_> = (0..4).map(|salt| sequence(common, own, salt)).collect();
+            lay_out(&sequences, 4 * AMPLE_ROWS).into_iter().map(|(range, _)| range.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(counts(160, 320), [4]);
+        assert_eq!(counts(64, 320), [1, 1, 1, 1]);
+        assert_eq!(counts(0, AMPLE_ROWS as u32 / 2), [2, 2]);
     }
 
     #[test]

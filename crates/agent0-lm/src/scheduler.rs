@@ -341,7 +341,7 @@ impl Scheduler {
             tables: spans.iter().map(|(index, _)| running[*index].blocks.as_slice()).collect(),
             adapters: adapter_ranges(running, spans),
         };
-        activations.begin(model, &batch);
+        activations.begin(cx, model, &batch);
         let wanted: Vec<usize> = last_rows.iter().map(|&(_, row)| row).collect();
         if let Some((last, layers)) = self.storage.layers.split_last_mut() {
             for (index, storage) in layers.iter_mut().enumerate() {

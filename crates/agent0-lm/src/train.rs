@@ -14,11 +14,11 @@
 use std::sync::Arc;
 
 use agent0_compute::{
-    Compute, KvBlocks, Segment, attention_backward, head_norm_backward, rms_norm, rms_norm_backward, rope, swiglu, swiglu_backward,
+    AlignedBuffer, Compute, KvBlocks, Segment, attention_backward, head_norm_backward, rms_norm, rms_norm_backward, rope, swiglu_backward,
 };
 use agent0_engine::{Datum, EngineError, ForwardBackward, PolicyLoss, ScoreRequest, TokenId, TokenStats};
 
-use crate::forward::{Activations, Batch, Projections, kv_blocks, kv_shape};
+use crate::forward::{Activations, Batch, Projections, copy, kv_blocks, kv_shape};
 use crate::head::{Head, LossTerm, token_loss};
 use crate::lora::{LoraBackward, LoraGradient, LoraWeights, Site, SiteBackward};
 use crate::micro_batch::{MicroBatch, micro_batches};
@@ -28,14 +28,14 @@ use crate::model::Model;
 #[derive(Default)]
 struct SavedLayer {
     /// Input of the layer, `[rows, hidden]`.
-    x: Vec<f32>,
+    x: AlignedBuffer,
     /// Stream between attention and feed-forward, `[rows, hidden]`.
-    middle: Vec<f32>,
+    middle: AlignedBuffer,
     /// Log-sum-exp of attention scores, `[rows, heads]`.
-    lse: Vec<f32>,
+    lse: AlignedBuffer,
     /// As in [`Activations`].
-    attended: Vec<f32>,
-    z: [Vec<f32>; Site::ALL.len()],
+    attended: AlignedBuffer,
+    z: [AlignedBuffer; Site::ALL.len()],
     projections: Projections,
 }
 
@@ -53,7 +53,6 @@ impl SavedLayer {
 /// What the forward pass keeps for the backward pass.
 #[derive(Clone, Copy, PartialEq)]
 enum Keep {
-    Nothing,
     /// All but the projections.
     Narrow,
     All,
@@ -63,13 +62,12 @@ enum Keep {
 #[derive(Default)]
 struct Gradients {
     /// Of the residual stream, `[rows, hidden]`.
-    x: Vec<f32>,
-    h: Vec<f32>,
-    qkv: Vec<f32>,
-    attended: Vec<f32>,
-    gate_up: Vec<f32>,
-    act: Vec<f32>,
-    z: Vec<f32>,
+    x: AlignedBuffer,
+    h: AlignedBuffer,
+    qkv: AlignedBuffer,
+    attended: AlignedBuffer,
+    act: AlignedBuffer,
+    z: AlignedBuffer,
 }
 
 /// Runs whole sequences through the model. Holds only buffers.
@@ -87,7 +85,15 @@ pub(crate) struct Trainer {
     operands: LoraBackward,
 }
 
-/// A prediction that is wanted: row of the micro-batch that makes it, sequence and position of the predicted token.
+/// Key and value blocks for a micro-batch; more only when it needs more than any before.
+fn room<'a>(kv: &'a mut Option<KvBlocks>, model: &Model, micro: &MicroBatch) -> &'a mut KvBlocks {
+    if kv.as_ref().is_some_and(|kv| kv.blocks() < micro.blocks()) {
+        *kv = None;
+    }
+    kv.get_or_insert_with(|| kv_blocks(model, micro.blocks()))
+}
+
+/// A prediction that is wanted: row of the stream that makes it, sequence and position of the predicted token.
 struct Target {
     row: usize,
     sequence: usize,
@@ -108,11 +114,15 @@ impl Trainer {
         let inputs: Vec<&[TokenId]> = requests.iter().map(|r| inputs(&r.ids, |position| r.wanted[position])).collect();
         for (range, micro) in micro_batches(&inputs, micro_tokens) {
             let (requests, result) = (&requests[range.clone()], &mut result[range]);
-            let (wanted, ids) = targets(&micro, requests.iter().map(|r| r.ids.as_slice()), |s, p| requests[s].wanted[p]);
+            let (mut wanted, ids) = targets(&micro, requests.iter().map(|r| r.ids.as_slice()), |s, p| requests[s].wanted[p]);
             if wanted.is_empty() {
                 continue;
             }
-            self.forward(cx, model, &micro, &micro.batch(weights.clone()), Keep::Nothing);
+            let mut rows: Vec<usize> = wanted.iter().map(|target| target.row).collect();
+            rows.sort_unstable();
+            rows.dedup();
+            self.forward(cx, model, &micro, &micro.batch(weights.clone()), &rows);
+            wanted.iter_mut().for_each(|target| target.row = rows.partition_point(|&row| row < target.row));
             self.pick(cx, model, &wanted);
             self.head.score(cx, model, &self.hidden, &ids, |i, term| {
                 result[wanted[i].sequence][wanted[i].position] = term.logprob;
@@ -146,11 +156,11 @@ impl Trainer {
             }
             let (batch, segments) = (micro.batch(Some(weights.clone())), micro.segments());
             let keep = if micro.len() <= micro_tokens { Keep::All } else { Keep::Narrow };
-            self.forward(cx, model, &micro, &batch, keep);
+            self.forward_keeping(cx, model, &micro, &batch, keep);
             self.pick(cx, model, &wanted);
             // Gradient of the picked, normalised rows; the attention-input buffer is free at this point.
             let dhidden = &mut self.gradients.h;
-            dhidden.resize(wanted.len() * model.config.hidden, 0.0);
+            dhidden.resize(wanted.len() * model.config.hidden);
             self.head.backward(cx, model, &self.hidden, &ids, dhidden, |i, term| {
                 let Target { sequence, position, .. } = wanted[i];
                 stats[sequence].logprobs[position] = term.logprob;
@@ -175,27 +185,29 @@ impl Trainer {
         Ok(ForwardBackward { loss: total, tokens })
     }
 
-    /// Runs the batch through all layers, leaving the stream in `activations.x`.
-    fn forward(&mut self, cx: &Compute, model: &Model, micro: &MicroBatch, batch: &Batch, keep: Keep) {
-        let kv = match &mut self.kv {
-            Some(kv) if kv.blocks() >= micro.blocks() => kv,
-            kv => kv.insert(kv_blocks(model, micro.blocks())),
-        };
+    /// Runs the batch through all layers for the stream of the `wanted` rows (ascending) alone, which `activations.x` then
+    /// holds one after another.
+    fn forward(&mut self, cx: &Compute, model: &Model, micro: &MicroBatch, batch: &Batch, wanted: &[usize]) {
+        let kv = room(&mut self.kv, model, micro);
+        let a = &mut self.activations;
+        a.begin(cx, model, batch);
+        (0..model.layers.len() - 1).for_each(|index| a.layer(cx, model, index, batch, kv));
+        a.last_layer(cx, model, batch, kv, wanted);
+    }
+
+    /// Runs the batch through all layers, leaving the stream in `activations.x` and what the backward pass needs in `saved`.
+    fn forward_keeping(&mut self, cx: &Compute, model: &Model, micro: &MicroBatch, batch: &Batch, keep: Keep) {
+        let kv = room(&mut self.kv, model, micro);
         self.saved.resize_with(model.config.layers, SavedLayer::default);
         let a = &mut self.activations;
-        a.begin(model, batch);
-        for (index, saved) in self.saved.iter_mut().enumerate() {
-            if keep == Keep::Nothing {
-                a.layer(cx, model, index, batch, kv);
-                continue;
-            }
-            let layer = &model.layers[index];
+        a.begin(cx, model, batch);
+        for (index, (saved, layer)) in self.saved.iter_mut().zip(&model.layers).enumerate() {
             saved.exchange(a, keep);
             a.resize(model, micro.len());
-            saved.x.clone_from(&a.x);
-            saved.lse.resize(micro.len() * model.config.heads, 0.0);
+            copy(cx, &a.x, model.config.hidden, &mut saved.x);
+            saved.lse.resize(micro.len() * model.config.heads);
             a.attention_half(cx, model, layer, index, batch, kv, Some(&mut saved.lse));
-            saved.middle.clone_from(&a.x);
+            copy(cx, &a.x, model.config.hidden, &mut saved.middle);
             a.feed_forward_half(cx, model, layer, index, batch);
             saved.exchange(a, keep);
         }
@@ -205,8 +217,9 @@ impl Trainer {
     #[cfg(test)]
     pub(crate) fn stream(&mut self, cx: &Compute, model: &Model, sequences: &[&[TokenId]]) -> Vec<f32> {
         let (_, micro) = micro_batches(sequences, usize::MAX).remove(0);
-        self.forward(cx, model, &micro, &micro.batch(None), Keep::Nothing);
-        self.activations.x.clone()
+        let all: Vec<usize> = (0..micro.len()).collect();
+        self.forward(cx, model, &micro, &micro.batch(None), &all);
+        self.activations.x.to_vec()
     }
 
     /// Gathers the rows that predict wanted tokens and normalises them.
@@ -227,8 +240,8 @@ impl Trainer {
         let g = &mut self.gradients;
         self.hidden.fill(0.0);
         rms_norm_backward(cx, wanted.len(), &self.picked, width, &model.final_norm, model.config.rms_eps, &g.h, &mut self.hidden);
-        g.x.clear();
-        g.x.resize(rows * width, 0.0);
+        g.x.resize(rows * width);
+        g.x.fill(0.0);
         for (target, row) in wanted.iter().zip(self.hidden.chunks_exact(width)) {
             g.x[target.row * width..][..width].iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
         }
@@ -247,7 +260,7 @@ struct BackwardPass<'a> {
     keep: Keep,
 }
 
-impl BackwardPass<'_> {
+impl<'a> BackwardPass<'a> {
     /// Through `x += W_d (silu(g) * u)`, `g, u = W_gu rms_norm(x)`.
     fn feed_forward_half(&mut self, index: usize, saved: &SavedLayer, a: &mut Activations, g: &mut Gradients) {
         let (cx, model, c) = (self.cx, self.model, &self.model.config);
@@ -255,21 +268,25 @@ impl BackwardPass<'_> {
         let rows = self.batch.rows.len();
         if self.keep == Keep::All {
             rms_norm(cx, rows, &saved.middle, c.hidden, &layer.ffn_norm, c.rms_eps, &mut a.h);
-            swiglu(cx, rows, &a.projections.gate_up, c.ffn, &mut a.act);
         } else {
-            a.x.clone_from(&saved.middle);
+            copy(cx, &saved.middle, c.hidden, &mut a.x);
             a.gated(cx, model, layer, index, self.batch);
         }
 
-        g.act.resize(rows * c.ffn, 0.0);
+        g.act.resize(rows * c.ffn);
         layer.down.backward(cx, rows, &g.x, &mut g.act);
-        self.lora(index, Site::Down, &a.z, &a.act, &g.x, &mut g.act, &mut g.z);
+        let mut lora = self.lora(index, Site::Down, &a.z, &mut g.z);
+        lora.input(&g.x, &mut g.act);
+        // From here on `gate_up` is its own gradient, and `act` what it was in the forward pass.
+        let gate_up = &mut a.projections.gate_up;
+        swiglu_backward(cx, rows, gate_up, c.ffn, &mut g.act);
+        lora.weights(&g.act, &g.x, self.gradient);
 
-        g.gate_up.resize(rows * 2 * c.ffn, 0.0);
-        swiglu_backward(cx, rows, &a.projections.gate_up, c.ffn, &g.act, &mut g.gate_up);
-        g.h.resize(rows * c.hidden, 0.0);
-        layer.gate_up.backward(cx, rows, &g.gate_up, &mut g.h);
-        self.lora(index, Site::GateUp, &a.z, &a.h, &g.gate_up, &mut g.h, &mut g.z);
+        g.h.resize(rows * c.hidden);
+        layer.gate_up.backward(cx, rows, gate_up, &mut g.h);
+        let mut lora = self.lora(index, Site::GateUp, &a.z, &mut g.z);
+        lora.input(gate_up, &mut g.h);
+        lora.weights(&a.h, gate_up, self.gradient);
         rms_norm_backward(cx, rows, &saved.middle, c.hidden, &layer.ffn_norm, c.rms_eps, &g.h, &mut g.x);
     }
 
@@ -282,15 +299,17 @@ impl BackwardPass<'_> {
         if self.keep == Keep::All {
             rms_norm(cx, rows, &saved.x, c.hidden, &layer.attn_norm, c.rms_eps, &mut a.h);
         } else {
-            a.x.clone_from(&saved.x);
+            copy(cx, &saved.x, c.hidden, &mut a.x);
             a.queries_keys_values(cx, model, layer, index, self.batch);
         }
 
-        g.attended.resize(rows * q_width, 0.0);
+        g.attended.resize(rows * q_width);
         layer.output.backward(cx, rows, &g.x, &mut g.attended);
-        self.lora(index, Site::Output, &a.z, &a.attended, &g.x, &mut g.attended, &mut g.z);
+        let mut lora = self.lora(index, Site::Output, &a.z, &mut g.z);
+        lora.input(&g.x, &mut g.attended);
+        lora.weights(&a.attended, &g.x, self.gradient);
 
-        g.qkv.resize(rows * width, 0.0);
+        g.qkv.resize(rows * width);
         attention_backward(
             cx,
             kv_shape(model),
@@ -314,19 +333,21 @@ impl BackwardPass<'_> {
             head_norm_backward(cx, rows, raw, width, c.kv_heads, c.head_dim, k_norm, c.rms_eps, dk, width);
         }
 
-        g.h.resize(rows * c.hidden, 0.0);
+        g.h.resize(rows * c.hidden);
         layer.qkv.backward(cx, rows, &g.qkv, &mut g.h);
-        self.lora(index, Site::Qkv, &a.z, &a.h, &g.qkv, &mut g.h, &mut g.z);
+        let mut lora = self.lora(index, Site::Qkv, &a.z, &mut g.z);
+        lora.input(&g.qkv, &mut g.h);
+        lora.weights(&a.h, &g.qkv, self.gradient);
         rms_norm_backward(cx, rows, &saved.x, c.hidden, &layer.attn_norm, c.rms_eps, &g.h, &mut g.x);
     }
 
-    /// LoRA's share of a site's backward pass: its addition to `dx`, and the gradient of `A` and `B`.
-    #[allow(clippy::too_many_arguments)]
-    fn lora(&mut self, layer: usize, site: Site, z: &[Vec<f32>], x: &[f32], dy: &[f32], dx: &mut [f32], dz: &mut Vec<f32>) {
-        let (cx, weights, operands, rows) = (self.cx, self.weights, self.operands, self.batch.rows.len());
-        let mut update = SiteBackward { cx, weights, operands, layer, site, rows, z: &z[site as usize], dz };
-        update.input(dy, dx);
-        update.weights(x, dy, self.gradient);
+    /// LoRA's share of a site's backward pass; `z` is kept of the forward pass, `dz` room for its gradient.
+    fn lora<'b>(&self, layer: usize, site: Site, z: &'b [AlignedBuffer], dz: &'b mut AlignedBuffer) -> SiteBackward<'b>
+    where
+        'a: 'b,
+    {
+        let Self { cx, weights, operands, batch, .. } = self;
+        SiteBackward { cx, weights, operands, layer, site, rows: batch.rows.len(), z: &z[site as usize], dz }
     }
 }
 

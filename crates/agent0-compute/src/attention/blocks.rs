@@ -12,10 +12,10 @@
 //! ```
 #![allow(unsafe_code)]
 
-use std::ops::{Deref, DerefMut, Range};
+use std::ops::Range;
 
 use super::AttendRow;
-use crate::buffer::prefer_huge_pages;
+use crate::buffer::AlignedBuffer;
 use crate::share::{Shared, for_rows};
 use crate::{Compute, bf16};
 
@@ -104,37 +104,6 @@ pub fn round_to(cx: &Compute, format: KvFormat, m: usize, x: &mut [f32], ld: usi
     }
 }
 
-/// Zeros at a 64-byte boundary, whose pages are touched when first used.
-#[derive(Debug)]
-pub(super) struct Zeroed<W> {
-    memory: Vec<W>,
-    start: usize,
-    len: usize,
-}
-
-impl<W: Word> Zeroed<W> {
-    fn new(len: usize) -> Self {
-        const LINE: usize = 64;
-        let memory = vec![W::default(); len + LINE / size_of::<W>()];
-        let start = memory.as_ptr().align_offset(LINE);
-        prefer_huge_pages(memory.as_ptr(), memory.len());
-        Self { memory, start, len }
-    }
-}
-
-impl<W> Deref for Zeroed<W> {
-    type Target = [W];
-    fn deref(&self) -> &[W] {
-        &self.memory[self.start..self.start + self.len]
-    }
-}
-
-impl<W> DerefMut for Zeroed<W> {
-    fn deref_mut(&mut self) -> &mut [W] {
-        &mut self.memory[self.start..self.start + self.len]
-    }
-}
-
 /// The key/value blocks of one layer.
 #[derive(Debug)]
 pub struct KvBlocks {
@@ -145,16 +114,16 @@ pub struct KvBlocks {
 /// The words of all blocks, one block after the other.
 #[derive(Debug)]
 pub(super) enum Words {
-    F32(Zeroed<f32>),
-    Bf16(Zeroed<u32>),
+    F32(AlignedBuffer),
+    Bf16(AlignedBuffer<u32>),
 }
 
 impl KvBlocks {
     /// Room for `blocks` blocks. Pages of memory are touched when first used.
     pub fn new(shape: KvShape, format: KvFormat, blocks: usize) -> Self {
         let words = match format {
-            KvFormat::F32 => Words::F32(Zeroed::new(blocks * shape.block_len::<f32>())),
-            KvFormat::Bf16 => Words::Bf16(Zeroed::new(blocks * shape.block_len::<u32>())),
+            KvFormat::F32 => Words::F32(AlignedBuffer::zeroed(blocks * shape.block_len::<f32>())),
+            KvFormat::Bf16 => Words::Bf16(AlignedBuffer::zeroed(blocks * shape.block_len::<u32>())),
         };
         Self { shape, words }
     }

@@ -91,7 +91,7 @@ impl PackedMatrix {
     /// When `w` is too short for the shape.
     #[allow(clippy::too_many_arguments)]
     pub fn pack(cx: &Compute, w: &[f32], n: usize, k: usize, row_stride: usize, col_stride: usize, scale: f32, dtype: Dtype) -> Self {
-        let mut packed = Self::zeroed(cx, n, k, dtype);
+        let mut packed = Self::zeroed(n, k, dtype);
         packed.repack(cx, w, row_stride, col_stride, scale);
         packed
     }
@@ -108,7 +108,7 @@ impl PackedMatrix {
         dtype: Dtype,
         read: impl Fn(Range<usize>, &mut [f32]) -> Result<(), E> + Sync,
     ) -> Result<Self, E> {
-        let mut packed = Self::zeroed(cx, n, k, dtype);
+        let mut packed = Self::zeroed(n, k, dtype);
         let failure = Mutex::new(None);
         packed.fill_panels(cx, |panel, outputs| {
             let mut rows = cx.scratch(outputs.len() * k);
@@ -135,7 +135,7 @@ impl PackedMatrix {
 
     /// The transpose `[k, n]` of the stored values; 8-bit ones are rounded once more, since their scales run along `k`.
     pub fn transposed(&self, cx: &Compute) -> PackedMatrix {
-        let mut packed = Self::zeroed(cx, self.k, self.n, self.dtype);
+        let mut packed = Self::zeroed(self.k, self.n, self.dtype);
         packed.fill(cx, |n, k| self.get(k, n));
         packed
     }
@@ -191,10 +191,10 @@ impl PackedMatrix {
         (&self.data.words()[start..start + self.rows() * width], width)
     }
 
-    fn zeroed(cx: &Compute, n: usize, k: usize, dtype: Dtype) -> Self {
+    fn zeroed(n: usize, k: usize, dtype: Dtype) -> Self {
         let steps = k.div_ceil(dtype.per_step());
         let words = n.next_multiple_of(NARROW) * steps * dtype.weight_words();
-        Self { n, k, dtype, steps, data: AlignedBuffer::zeroed_together(cx, words) }
+        Self { n, k, dtype, steps, data: AlignedBuffer::zeroed(words) }
     }
 
     fn get(&self, n: usize, k: usize) -> f32 {
