@@ -1,7 +1,7 @@
 //! One call: what is asked, and what the supervisor knows about it while it runs.
 
 use std::fs::File;
-use std::io::{self, PipeReader, PipeWriter, Read, Seek, Write};
+use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -13,7 +13,7 @@ use crate::SandboxError;
 use crate::limits::Limits;
 use crate::outcome::{Capture, Outcome, Status};
 use crate::session::Ends;
-use crate::sys::{kill_process, memory_file, set_nonblocking};
+use crate::sys::{kill_process, sealed_file, set_nonblocking, starved};
 
 /// How long the zygote may take to start a call, and to report one that was killed. It is stuck otherwise.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,11 +21,21 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// tick, which is rougher than the time that it reports.
 const CPU_LIMIT_REACHED: f64 = 0.5;
 
+/// What one call runs.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    /// The code, as a file of Python would hold it: UTF-8 unless it declares another encoding.
+    pub code: Vec<u8>,
+    /// What it reads from its standard input.
+    pub stdin: Vec<u8>,
+    /// Seeds `random` and `numpy.random`.
+    pub seed: u64,
+}
+
 /// A call as it was asked for.
 #[derive(Debug)]
 pub struct Job {
-    pub code: String,
-    pub seed: u64,
+    pub program: Program,
     pub limits: Limits,
     /// `limits.wall_s`, checked.
     pub wall: Duration,
@@ -47,9 +57,9 @@ enum Stop {
     Unwanted,
 }
 
-/// The files that a call's process is started with: its code, where stdout and stderr are written, and stdin if it is a session's.
+/// The files that a call's process is started with: its code, its stdin, and where stdout and stderr are written.
 #[derive(Debug)]
-pub struct CallFiles(File, PipeWriter, PipeWriter, Option<PipeReader>);
+pub struct CallFiles(File, OwnedFd, PipeWriter, PipeWriter);
 
 /// The supervisor's ends of a call's pipes: stdout, unless a session reads it, and stderr; and who waits for a session to start.
 #[derive(Debug)]
@@ -57,23 +67,21 @@ pub struct CallPipes(Option<PipeReader>, PipeReader, Option<oneshot::Sender<Owne
 
 impl CallFiles {
     /// A file with the code, and the pipes.
-    pub fn make(code: &str, session: Option<Ends>) -> io::Result<(Self, CallPipes)> {
-        let mut file = memory_file()?;
-        file.write_all(code.as_bytes())?;
-        file.rewind()?;
+    pub fn make(program: &Program, session: Option<Ends>) -> io::Result<(Self, CallPipes)> {
+        let code = sealed_file(&program.code)?;
         let (err, err_writer) = io::pipe()?;
         set_nonblocking(err.as_fd())?;
         if let Some(Ends { stdin, stdout, started }) = session {
-            return Ok((Self(file, stdout, err_writer, Some(stdin)), CallPipes(None, err, Some(started))));
+            return Ok((Self(code, stdin.into(), stdout, err_writer), CallPipes(None, err, Some(started))));
         }
         let (out, out_writer) = io::pipe()?;
         set_nonblocking(out.as_fd())?;
-        Ok((Self(file, out_writer, err_writer, None), CallPipes(Some(out), err, None)))
+        let stdin = sealed_file(&program.stdin)?.into();
+        Ok((Self(code, stdin, out_writer, err_writer), CallPipes(Some(out), err, None)))
     }
 
-    pub fn as_fds(&self) -> Vec<BorrowedFd<'_>> {
-        let stdin = self.3.as_ref().map(AsFd::as_fd);
-        [self.0.as_fd(), self.1.as_fd(), self.2.as_fd()].into_iter().chain(stdin).collect()
+    pub fn as_fds(&self) -> [BorrowedFd<'_>; 4] {
+        [self.0.as_fd(), self.1.as_fd(), self.2.as_fd(), self.3.as_fd()]
     }
 }
 
@@ -136,9 +144,12 @@ impl Call {
     pub fn attend(&mut self) -> bool {
         self.read_streams();
         if self.stop.is_none() {
-            let overdue = Instant::now() >= self.deadline;
-            if overdue && self.process.is_none() {
-                return false;
+            let mut overdue = Instant::now() >= self.deadline;
+            if overdue {
+                let Some(process) = &self.process else { return false };
+                // What it wanted to compute and could not, because others had the CPUs, is not held against it.
+                self.deadline = self.started + self.job.wall + starved(process.as_fd());
+                overdue = Instant::now() >= self.deadline;
             }
             self.stop = if self.job.reply.is_closed() {
                 Some(Stop::Unwanted)

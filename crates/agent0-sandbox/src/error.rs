@@ -8,7 +8,7 @@ use crate::Probe;
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SandboxError {
     /// The interpreter could not be asked about itself.
-    #[error("the Python interpreter {} is not usable: {cause}; name another Python (3.9 or newer, with ctypes)", python.display())]
+    #[error("the Python interpreter {} is not usable: {cause}; name another Python (3.10 or newer, with ctypes)", python.display())]
     Python {
         /// The interpreter.
         python: PathBuf,

@@ -14,33 +14,27 @@ pub struct Interpreter {
     pub executable: PathBuf,
     /// The folders of its standard library and shared libraries.
     pub libraries: Vec<PathBuf>,
-    /// The folders of installed packages, in the order of `sys.path`.
+    /// The folders that packages are installed in, in the order of `sys.path`.
+    pub places: Vec<PathBuf>,
+    /// The files and folders there that belong to allowed packages.
     pub packages: Vec<PathBuf>,
 }
 
-/// Prints the interpreter as JSON. Asked in isolated mode, so neither the environment nor the current folder has a say.
-const QUESTION: &str = r#"
-import ctypes, json, os, sys, sysconfig
-if sys.version_info < (3, 9):
-    sys.exit("it is Python %d.%d, and 3.9 is the oldest that works" % sys.version_info[:2])
-libraries = [os.path.join(sys.base_prefix, "lib"), os.path.join(sys.base_prefix, "lib64")]
-libraries += [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
-packages = [p for p in sys.path if "site-packages" in p or "dist-packages" in p]
-print(json.dumps({
-    "executable": os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable),
-    "libraries": [p for p in libraries if os.path.isdir(p)],
-    "packages": [p for p in packages if os.path.isdir(p)],
-}))
-"#;
+/// Prints the interpreter as JSON.
+const QUESTION: &str = include_str!("interpreter.py");
 
 impl Interpreter {
-    /// Asks the interpreter at `python`, which may be the one of a virtual environment.
+    /// Asks the interpreter at `python`, which may be the one of a virtual environment. Packages are distributions by name, with what they
+    /// require; `extra` ones must be installed.
     ///
     /// # Errors
-    /// [`SandboxError::Python`] when it does not run, is too old, or lacks `ctypes`.
-    pub fn ask(python: &Path) -> Result<Self, SandboxError> {
+    /// [`SandboxError::Python`] when it does not run, is too old, lacks `ctypes` or an extra package.
+    pub fn ask(python: &Path, packages: &[String], extra: &[String]) -> Result<Self, SandboxError> {
         let unusable = |cause: String| SandboxError::Python { python: python.to_owned(), cause };
-        let output = Command::new(python).args(["-I", "-c", QUESTION]).output().map_err(|e| unusable(e.to_string()))?;
+        let output = Command::new(python)
+            .args(["-I", "-c", QUESTION, &packages.join(" "), &extra.join(" ")])
+            .output()
+            .map_err(|e| unusable(e.to_string()))?;
         if !output.status.success() {
             return Err(unusable(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
         }

@@ -1,71 +1,10 @@
-//! The levels of isolation, and which of them this machine allows. Findings come from trying, in helper processes, not from guessing.
+//! Which level of isolation this machine allows. Findings come from trying, in helper processes, not from guessing.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-
-use crate::launcher::Attempt;
+use crate::attempt::Attempt;
+use crate::isolation::{Isolation, Probe, Step};
 use crate::namespaces::{self, IdMap};
 use crate::tree::Tree;
 use crate::{landlock, seccomp, sys};
-
-/// A level of isolation. System-call filters, limits and a clean environment belong to both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Isolation {
-    /// Namespaces: other files, processes and networks do not exist there. Landlock too, where the kernel has it.
-    Full,
-    /// No namespaces (as in many containers): Landlock keeps files and networks away, but whether a path exists, its size and its times
-    /// can be seen, which Landlock does not cover.
-    Landlock,
-}
-
-impl fmt::Display for Isolation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full => "full (namespaces, Landlock, seccomp)",
-            Self::Landlock => "without namespaces (Landlock, seccomp)",
-        })
-    }
-}
-
-/// What a machine allows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Probe {
-    /// The best level, if there is any.
-    pub isolation: Option<Isolation>,
-    /// What was tried.
-    pub steps: Vec<Step>,
-}
-
-/// One thing that isolation is built from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
-    /// What it is.
-    pub name: String,
-    /// Whether it works here.
-    pub available: bool,
-    /// In which form it works, or why it does not and what helps.
-    pub detail: String,
-}
-
-impl fmt::Display for Probe {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, step) in self.steps.iter().enumerate() {
-            let separator = if i == 0 { "" } else { "\n" };
-            let mark = if step.available { "yes" } else { "no" };
-            write!(f, "{separator}  {}: {mark}, {}", step.name, step.detail)?;
-        }
-        Ok(())
-    }
-}
-
-impl Probe {
-    /// The findings when the launcher itself did not come up.
-    pub(crate) fn without_launcher(detail: String) -> Self {
-        Self { isolation: None, steps: vec![Step { name: "launcher".into(), available: false, detail }] }
-    }
-}
 
 /// How the launcher isolates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,22 +13,26 @@ pub enum Plan {
     Namespaces(IdMap),
     /// [`Isolation::Landlock`].
     Landlock,
+    /// [`Isolation::None`].
+    Nothing,
 }
 
-/// Tries everything; the plan for the best level, or for `wanted` only.
-pub fn explore(tree: &Tree, wanted: Option<Isolation>) -> (Option<Plan>, Probe) {
+/// Tries everything; the plan for the best level, or for `wanted` only. Nothing at all is a plan only when `unsafe_no_isolation`.
+pub fn explore(tree: &Tree, wanted: Option<Isolation>, unsafe_no_isolation: bool) -> (Option<Plan>, Probe) {
     let (map, namespaces) = explore_namespaces(tree);
     let landlock = landlock_step();
     let seccomp = step("seccomp", seccomp::try_out(), "system calls are filtered".into(), SECCOMP_REMEDY);
+    let may = |level| wanted.is_none_or(|wanted| wanted == level);
     let plan = match map {
-        _ if !seccomp.available => None,
-        Some(map) if wanted != Some(Isolation::Landlock) => Some(Plan::Namespaces(map)),
-        _ if landlock.available && wanted != Some(Isolation::Full) => Some(Plan::Landlock),
+        Some(map) if seccomp.available && may(Isolation::Full) => Some(Plan::Namespaces(map)),
+        _ if landlock.available && seccomp.available && may(Isolation::Landlock) => Some(Plan::Landlock),
+        _ if unsafe_no_isolation && may(Isolation::None) => Some(Plan::Nothing),
         _ => None,
     };
     let isolation = plan.map(|plan| match plan {
         Plan::Namespaces(_) => Isolation::Full,
         Plan::Landlock => Isolation::Landlock,
+        Plan::Nothing => Isolation::None,
     });
     (plan, Probe { isolation, steps: vec![namespaces, landlock, seccomp] })
 }

@@ -4,21 +4,23 @@
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr};
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use serde::Serialize;
 
+use crate::attempt::{Attempt, Failure, in_helper};
 use crate::channel::{Channel, Received};
 use crate::interpreter::Interpreter;
-use crate::ladder::{self, Isolation, Plan};
+use crate::isolation::Isolation;
+use crate::ladder::{self, Plan};
 use crate::namespaces::{self, NOBODY, die_with_parent};
 use crate::privileges::{self, Keep};
-use crate::protocol::{Event, Setup, Task};
-use crate::sys::{self, check};
-use crate::tree::Tree;
+use crate::protocol::{Event, Setup, Task, World};
+use crate::sys::check;
+use crate::tree::{SCRATCH, Tree};
 use crate::{landlock, seccomp};
 
 /// The first argument that makes a program the launcher.
@@ -39,27 +41,6 @@ const ENVIRONMENT: &[&str] = &[
     "OMP_NUM_THREADS=1",
     "MKL_NUM_THREADS=1",
 ];
-
-/// A step's result; the error says what was attempted and what the system answered. It crosses a process boundary as this text.
-pub type Attempt<T> = Result<T, String>;
-
-/// Naming what failed.
-pub trait Failure<T> {
-    /// Names what was attempted.
-    fn attempt(self, what: &str) -> Attempt<T>;
-    /// Names what was attempted with a path.
-    fn attempt_at(self, what: &str, path: &Path) -> Attempt<T>;
-}
-
-impl<T> Failure<T> for io::Result<T> {
-    fn attempt(self, what: &str) -> Attempt<T> {
-        self.map_err(|error| format!("{what}: {error}"))
-    }
-
-    fn attempt_at(self, what: &str, path: &Path) -> Attempt<T> {
-        self.map_err(|error| format!("{what} {}: {error}", path.display()))
-    }
-}
 
 /// The launcher's `main`: a program calls it first thing when its first argument is [`LAUNCHER_ARGUMENT`].
 pub fn launcher_main() -> ! {
@@ -99,14 +80,14 @@ fn launch(channel: &Channel) -> Attempt<Event> {
     leave_the_parents_world(setup.parent)?;
     match setup.task {
         Task::Probe { interpreter } => {
-            let tree = Tree::with(interpreter.iter().flat_map(Interpreter::paths))?;
-            Ok(Event::Probed { probe: ladder::explore(&tree, None).1 })
+            let tree = Tree::with(interpreter.iter().flat_map(Interpreter::paths), &[])?;
+            Ok(Event::Probed { probe: ladder::explore(&tree, None, false).1 })
         }
-        Task::Serve { interpreter, preload, isolation } => {
-            let tree = Tree::with(interpreter.paths())?;
-            match ladder::explore(&tree, isolation) {
+        Task::Serve(world) => {
+            let tree = Tree::with(world.interpreter.paths(), &world.interpreter.places)?;
+            match ladder::explore(&tree, world.isolation, world.unsafe_no_isolation) {
                 (None, probe) => Ok(Event::NoIsolation { probe }),
-                (Some(plan), _) => become_zygote(channel, plan, &tree, &interpreter, &preload).map(|never| match never {}),
+                (Some(plan), _) => become_zygote(channel, plan, &tree, &world).map(|never| match never {}),
             }
         }
     }
@@ -133,19 +114,23 @@ fn leave_the_parents_world(parent: u32) -> Attempt<()> {
 #[derive(Serialize)]
 struct StubConfig<'a> {
     isolation: Isolation,
-    packages: Vec<&'a str>,
+    /// The folders that packages are in.
+    places: Vec<&'a str>,
     preload: &'a [String],
     /// The zygote's own process namespace, to which it returns before it makes one for a call.
     process_namespace: Option<i32>,
     /// System-call filters: instructions as hexadecimal bytes.
     filters: Vec<String>,
-    /// Whether the kernel can keep signals within a process (Landlock 6).
-    signal_scope: bool,
+    /// What Landlock forbids to each call, beside what it forbids to the zygote.
+    landlock: Option<landlock::Rules>,
+    /// The size of each call's scratch folder, and where it is mounted.
+    scratch: Option<(u64, &'static str)>,
     /// Tasks that count against the limit on threads without being the sandbox's.
     other_tasks: u64,
 }
 
-fn become_zygote(channel: &Channel, plan: Plan, tree: &Tree, interpreter: &Interpreter, preload: &[String]) -> Attempt<Infallible> {
+fn become_zygote(channel: &Channel, plan: Plan, tree: &Tree, world: &World) -> Attempt<Infallible> {
+    let interpreter = &world.interpreter;
     let is_root = is_real_root();
     let (isolation, namespace, user, other_tasks) = match plan {
         Plan::Namespaces(map) => {
@@ -153,29 +138,43 @@ fn become_zygote(channel: &Channel, plan: Plan, tree: &Tree, interpreter: &Inter
             privileges::give_up(map.user(), Keep::NamespaceAdmin)?;
             (Isolation::Full, Some(namespace), map.user(), 0)
         }
-        Plan::Landlock => {
+        Plan::Landlock | Plan::Nothing => {
             let (user, other_tasks) = (user_without_namespaces(interpreter), count_tasks());
             privileges::give_up(user, Keep::Nothing)?;
-            (Isolation::Landlock, None, user, other_tasks)
+            (if plan == Plan::Landlock { Isolation::Landlock } else { Isolation::None }, None, user, other_tasks)
         }
     };
+    if isolation != Isolation::Full && world.scratch_bytes.is_some() {
+        return Err(format!("a scratch folder needs namespaces, and isolation is {isolation}; do without it, or see `agent0 doctor`"));
+    }
     // The kernel does not count the threads of real root, so root gets none.
     let threads = user.is_some() || !is_root;
     die_with_parent();
-    let enforced = landlock::restrict(tree.binds())?;
-    if isolation == Isolation::Landlock && !enforced {
-        return Err("Landlock is not enforced".into());
+    // A restricted process cannot mount: with scratch folders, each call restricts itself.
+    if isolation != Isolation::None && world.scratch_bytes.is_none() {
+        let enforced = landlock::restrict(tree)?;
+        if isolation == Isolation::Landlock && !enforced {
+            return Err("Landlock is not enforced".into());
+        }
     }
     for fd in namespace.iter().map(AsFd::as_fd).chain([channel.as_fd()]) {
         keep_over_exec(fd.as_raw_fd())?;
     }
     let config = StubConfig {
         isolation,
-        packages: interpreter.packages.iter().map(|p| utf8(p)).collect::<Attempt<_>>()?,
-        preload,
+        places: interpreter.places.iter().map(|p| utf8(p)).collect::<Attempt<_>>()?,
+        preload: &world.preload,
         process_namespace: namespace.as_ref().map(AsRawFd::as_raw_fd),
-        filters: seccomp::filters(isolation, threads)?.iter().map(|filter| hexadecimal(filter)).collect(),
-        signal_scope: sys::landlock_abi() >= 6,
+        filters: match isolation {
+            Isolation::None => vec![],
+            _ => seccomp::filters(isolation, threads, world.scratch_bytes.is_some())?.iter().map(|filter| hexadecimal(filter)).collect(),
+        },
+        landlock: match (isolation, world.scratch_bytes) {
+            (Isolation::None, _) => None,
+            (_, None) => landlock::Rules::for_call(),
+            (_, Some(_)) => landlock::Rules::with_scratch(tree),
+        },
+        scratch: world.scratch_bytes.map(|bytes| (bytes, SCRATCH)),
         other_tasks,
     };
     let config = serde_json::to_string(&config).map_err(|e| e.to_string())?;
@@ -253,38 +252,6 @@ fn keep_over_exec(fd: i32) -> Attempt<()> {
 fn hexadecimal(filter: &[seccompiler::sock_filter]) -> String {
     let bytes = |i: &seccompiler::sock_filter| [&i.code.to_ne_bytes()[..], &[i.jt, i.jf], &i.k.to_ne_bytes()].concat();
     filter.iter().flat_map(bytes).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Runs `work` in a forked process, which ends with it, and brings back its result. Processes forked by `work` may go on in its place.
-pub fn in_helper(work: impl FnOnce() -> Attempt<()>) -> Attempt<()> {
-    const DONE: &str = "done";
-    let (mut reader, mut writer) = io::pipe().attempt("making a pipe")?;
-    // SAFETY: this process has one thread, so the child can go on as its parent would.
-    let helper = check(unsafe { libc::fork() }).attempt("forking a helper")? as i32;
-    if helper == 0 {
-        let result = work();
-        let _ = writer.write_all(result.as_ref().err().map_or(DONE, String::as_str).as_bytes());
-        // SAFETY: ends this process at once.
-        unsafe { libc::_exit(0) }
-    }
-    drop(writer);
-    let mut result = String::new();
-    let read = reader.read_to_string(&mut result);
-    wait_for(helper);
-    read.attempt("hearing from a helper")?;
-    match result.as_str() {
-        DONE => Ok(()),
-        "" => Err("a helper process was killed".into()),
-        failure => Err(failure.into()),
-    }
-}
-
-/// Waits for a child process and returns its exit code (128 when a signal killed it).
-pub fn wait_for(child: i32) -> i32 {
-    let mut status = 0;
-    // SAFETY: `status` is a valid place for the result.
-    while check(unsafe { libc::waitpid(child, &mut status, 0) }).is_err_and(|e| e.kind() == io::ErrorKind::Interrupted) {}
-    if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 }
 }
 
 /// Refuses to start a launcher from a launcher: a program that forgot to call [`launcher_main`] would start itself for ever.

@@ -10,7 +10,8 @@
 //! | `supervisor.rs`, `call.rs` | the thread that owns the zygote; one call as it sees it |
 //! | `session.rs` | a call that is talked to |
 //! | `zygote.rs`, `channel.rs`, `protocol.rs` | the zygote's process, the socket to it, what is said on it |
-//! | `launcher.rs`, `ladder.rs` | the launcher process; which level of isolation a machine allows |
+//! | `launcher.rs`, `attempt.rs` | the launcher process; its steps, which may fail |
+//! | `isolation.rs`, `ladder.rs` | the levels of isolation; which of them a machine allows |
 //! | `namespaces.rs`, `tree.rs`, `privileges.rs`, `landlock.rs`, `seccomp.rs` | the layers of isolation |
 //! | `stub.py`, `warm.py`, `check.py` | the zygote's Python side; warming up; the start-time self-check |
 //!
@@ -24,10 +25,12 @@
 //! Test executables have no such `main`. A crate whose tests need a sandbox names this crate as a dev-dependency with the feature
 //! `test-launcher`: every executable linked with it then recognises the argument before its own `main` runs, and nothing else is needed.
 
+mod attempt;
 mod call;
 mod channel;
 mod error;
 mod interpreter;
+mod isolation;
 mod ladder;
 mod landlock;
 mod launcher;
@@ -44,8 +47,9 @@ mod sys;
 mod tree;
 mod zygote;
 
+pub use call::Program;
 pub use error::SandboxError;
-pub use ladder::{Isolation, Probe, Step};
+pub use isolation::{Isolation, Probe, Step};
 pub use launcher::{LAUNCHER_ARGUMENT, launcher_main};
 pub use limits::Limits;
 pub use outcome::{Outcome, Status};

@@ -12,15 +12,16 @@ use crate::SandboxError;
 pub struct Limits {
     /// CPU time of the call, all its threads together, in seconds (at least 1).
     pub cpu_s: u64,
-    /// Wall-clock time from the moment the call's process exists, in seconds. Time in the queue does not count.
+    /// Wall-clock time from the moment the call's process exists, in seconds. Time in the queue does not count, nor does time in which
+    /// it was ready to run and others had the CPUs: a busy machine turns no answer into a timeout.
     pub wall_s: f64,
     /// Address space in bytes, the preloaded modules included (they take 130 to 250 MB of it).
     pub memory_bytes: u64,
-    /// Size of a file. No place in the sandbox can be written, so this is only a second barrier.
+    /// Size of a file, in the scratch folder if there is one.
     pub file_bytes: u64,
     /// Open files.
     pub open_files: u64,
-    /// Threads, of all the calls that run at the same time together. A backstop: the address space bounds them first.
+    /// Threads. Without namespaces, of all the calls that run at the same time together.
     pub threads: u64,
     /// Bytes kept of stdout and of stderr, each: half from the beginning and half from the end.
     pub output_keep: usize,
@@ -43,7 +44,7 @@ impl Limits {
             memory_bytes: 1 << 30,
             file_bytes: 16 << 20,
             open_files: 64,
-            threads: 512,
+            threads: 128,
             output_keep: 64 << 10,
             output_max: 4 << 20,
         }

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 
-use crate::launcher::{Attempt, Failure, in_helper, wait_for};
+use crate::attempt::{Attempt, Failure, in_helper, wait_for};
 use crate::sys::check;
 use crate::tree::Tree;
 

@@ -1,7 +1,7 @@
 //! Giving up privileges for good: capabilities, the root user, and gaining any of them by running a program.
 #![allow(unsafe_code)]
 
-use crate::launcher::{Attempt, Failure};
+use crate::attempt::{Attempt, Failure};
 use crate::sys::check;
 
 const CAP_SYS_ADMIN: u32 = 21;

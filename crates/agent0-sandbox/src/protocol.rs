@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::interpreter::Interpreter;
-use crate::ladder::{Isolation, Probe};
+use crate::isolation::{Isolation, Probe};
 use crate::limits::Limits;
 
 /// The first message, to the launcher.
@@ -24,17 +24,25 @@ pub enum Task {
         interpreter: Option<Interpreter>,
     },
     /// Become the zygote.
-    Serve {
-        /// The interpreter to become.
-        interpreter: Interpreter,
-        /// The modules to import and warm.
-        preload: Vec<String>,
-        /// The level of isolation; without it, the best one.
-        isolation: Option<Isolation>,
-    },
+    Serve(World),
 }
 
-/// A call, to the zygote; the descriptors with it are the code, the write ends for stdout and stderr, and the read end for stdin if it has one.
+/// What the zygote is and where it lives.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct World {
+    /// The interpreter to become.
+    pub interpreter: Interpreter,
+    /// The modules to import and warm.
+    pub preload: Vec<String>,
+    /// The level of isolation; without it, the best one.
+    pub isolation: Option<Isolation>,
+    /// Whether no isolation at all will do where none is to be had.
+    pub unsafe_no_isolation: bool,
+    /// The size of each call's scratch folder, if it has one.
+    pub scratch_bytes: Option<u64>,
+}
+
+/// A call, to the zygote; the descriptors with it are the code, stdin, and the write ends for stdout and stderr.
 #[derive(Debug, Serialize)]
 pub struct Request<'a> {
     /// Names the call in the events about it.

@@ -11,13 +11,13 @@ use std::thread::{JoinHandle, Thread};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::SandboxError;
-use crate::call::Job;
+use crate::call::{Job, Program};
 use crate::channel::Received;
 use crate::interpreter::Interpreter;
-use crate::ladder::{Isolation, Probe};
+use crate::isolation::{Isolation, Probe};
 use crate::limits::Limits;
 use crate::outcome::{Outcome, Status};
-use crate::protocol::{Event, Task};
+use crate::protocol::{Event, Task, World};
 use crate::session::{Opening, Session};
 use crate::supervisor::{Recipe, Supervisor};
 use crate::zygote::Zygote;
@@ -36,8 +36,18 @@ pub struct SandboxConfig {
     pub limits: Limits,
     /// Calls that run at the same time; more wait. Each may use `limits.memory_bytes`.
     pub concurrency: usize,
+    /// Distributions that code may use, by name, with what they require; those that are not installed are left out. In a virtual
+    /// environment no other package is readable.
+    pub packages: Vec<String>,
+    /// More of them, which must be installed.
+    pub extra_packages: Vec<String>,
+    /// The size in bytes of a scratch folder for each call, in memory, seen by nobody else and gone with the call. Without it nothing can
+    /// be written. Only with [`Isolation::Full`].
+    pub scratch_bytes: Option<u64>,
     /// The level of isolation; without it, the best one that the machine allows.
     pub isolation: Option<Isolation>,
+    /// Run code even where the machine allows no isolation at all.
+    pub unsafe_no_isolation: bool,
     /// The program that is started as the launcher; without it, the running one.
     pub launcher: Option<PathBuf>,
 }
@@ -50,7 +60,11 @@ impl SandboxConfig {
             preload: ["numpy", "sympy"].map(str::to_owned).into(),
             limits: Limits::default(),
             concurrency: std::thread::available_parallelism().map_or(1, usize::from),
+            packages: ["numpy", "sympy", "math-verify"].map(str::to_owned).into(),
+            extra_packages: vec![],
+            scratch_bytes: None,
             isolation: None,
+            unsafe_no_isolation: false,
             launcher: None,
         }
     }
@@ -80,12 +94,14 @@ impl Sandbox {
     /// When the interpreter or a preloaded module is not usable, when the machine offers no isolation, or when the self-check finds a hole.
     pub fn start(config: SandboxConfig) -> Result<Self, SandboxError> {
         config.limits.wall()?;
-        let recipe = Recipe {
-            launcher: config.launcher,
-            interpreter: Interpreter::ask(&config.python)?,
+        let world = World {
+            interpreter: Interpreter::ask(&config.python, &config.packages, &config.extra_packages)?,
             preload: config.preload,
             isolation: config.isolation,
+            unsafe_no_isolation: config.unsafe_no_isolation,
+            scratch_bytes: config.scratch_bytes,
         };
+        let recipe = Recipe { launcher: config.launcher, world };
         let (wake, woken) = wake_pair().map_err(SandboxError::system("making a socket"))?;
         let (jobs, queue) = channel();
         let (first_start, started) = channel();
@@ -101,7 +117,9 @@ impl Sandbox {
             mailbox: Mailbox { jobs: Mutex::new(Some(jobs)), wake },
             supervisor: Some(supervisor),
         };
-        sandbox.check_itself()?;
+        if isolation != Isolation::None {
+            sandbox.check_itself()?;
+        }
         Ok(sandbox)
     }
 
@@ -129,13 +147,20 @@ impl Sandbox {
     /// # Errors
     /// Only when the call could not be run.
     pub async fn run_with(&self, code: &str, seed: u64, limits: &Limits) -> Result<Outcome, SandboxError> {
+        self.run_program(Program { code: code.into(), stdin: vec![], seed }, limits).await
+    }
+
+    /// Runs a program that need not be UTF-8 and may read from its standard input. Dropping the future kills the call.
+    ///
+    /// # Errors
+    /// Only when the call could not be run.
+    pub async fn run_program(&self, program: Program, limits: &Limits) -> Result<Outcome, SandboxError> {
         let wall = limits.wall()?;
         let permit = self.places.clone().acquire_owned().await.map_err(|_| SandboxError::Closed)?;
         // Declared before the receiver, so dropped after it: the supervisor is woken when the call is already unwanted.
         let _wake_when_dropped = WakeOnDrop(&self.mailbox);
         let (reply, outcome) = oneshot::channel();
-        let job =
-            Job { code: code.to_owned(), seed, limits: limits.clone(), wall, reply, ends: None, _permit: Some(permit), repeated: false };
+        let job = Job { program, limits: limits.clone(), wall, reply, ends: None, _permit: Some(permit), repeated: false };
         self.mailbox.send(job)?;
         outcome.await.map_err(|_| SandboxError::Closed)?
     }
@@ -158,8 +183,9 @@ impl Sandbox {
         let (reply, outcome) = oneshot::channel();
         // Not to be repeated when its zygote dies: what was said in it would be missing.
         let repeated = true;
-        let (code, limits, wall) = (code.to_owned(), limits.clone(), limits.wall()?);
-        self.mailbox.send(Job { code, seed: 0, limits, wall, reply, ends: Some(ends), _permit: None, repeated })?;
+        let program = Program { code: code.into(), ..Program::default() };
+        let (limits, wall) = (limits.clone(), limits.wall()?);
+        self.mailbox.send(Job { program, limits, wall, reply, ends: Some(ends), _permit: None, repeated })?;
         opening.opened(outcome).await
     }
 
@@ -247,7 +273,7 @@ pub fn probe_with(python: Option<&Path>, launcher: Option<&Path>) -> Probe {
 }
 
 fn find_out(python: Option<&Path>, launcher: Option<&Path>) -> Result<Probe, SandboxError> {
-    let interpreter = python.map(Interpreter::ask).transpose()?;
+    let interpreter = python.map(|python| Interpreter::ask(python, &[], &[])).transpose()?;
     let zygote = Zygote::launch(launcher, Task::Probe { interpreter })?;
     match zygote.event(true) {
         Ok(Received::Message(Event::Probed { probe }, _)) => Ok(probe),

@@ -8,8 +8,8 @@ use seccompiler::{
     apply_filter,
 };
 
-use crate::ladder::Isolation;
-use crate::launcher::{Attempt, Failure, in_helper};
+use crate::attempt::{Attempt, Failure, in_helper};
+use crate::isolation::Isolation;
 
 /// Calls that are allowed whatever their arguments.
 const ALLOWED: &[i64] = &[
@@ -27,8 +27,10 @@ const ALLOWED: &[i64] = &[
     libc::SYS_dup3,
     libc::SYS_pipe2,
     libc::SYS_eventfd2,
-    libc::SYS_flock,
-    libc::SYS_fadvise64,
+    // a pair of sockets, made under a condition below; there is no way to connect one
+    libc::SYS_recvfrom,
+    libc::SYS_getsockname,
+    libc::SYS_shutdown,
     // looking at files
     libc::SYS_fstat,
     libc::SYS_newfstatat,
@@ -142,7 +144,8 @@ const ALLOWED_HERE: &[i64] = &[libc::SYS_getrlimit, libc::SYS_setrlimit];
 /// The ioctls of terminals and pipes: attributes, window size, bytes waiting, blocking, close-on-exec.
 const IOCTLS: &[u64] = &[libc::TCGETS, libc::TIOCGWINSZ, libc::FIONREAD, libc::FIONBIO, libc::FIOCLEX, libc::FIONCLEX];
 
-/// Duplicating, flags, locks, a pipe's size; not its owner, its signal, notification or the setting of a pipe's size.
+/// Duplicating, flags, a pipe's size; not its owner, its signal, notification or the setting of a pipe's size, nor locks, which calls that
+/// run at the same time could feel.
 const FCNTLS: &[i32] = &[
     libc::F_DUPFD,
     libc::F_DUPFD_CLOEXEC,
@@ -150,28 +153,48 @@ const FCNTLS: &[i32] = &[
     libc::F_SETFD,
     libc::F_GETFL,
     libc::F_SETFL,
-    libc::F_GETLK,
-    libc::F_SETLK,
-    libc::F_SETLKW,
-    libc::F_OFD_GETLK,
-    libc::F_OFD_SETLK,
-    libc::F_OFD_SETLKW,
     libc::F_GETPIPE_SZ,
+    libc::F_GET_SEALS,
 ];
+
+/// What a call with a scratch folder may do besides; elsewhere the read-only root forbids it.
+const ALLOWED_IN_SCRATCH: &[i64] = &[
+    libc::SYS_mkdirat,
+    libc::SYS_unlinkat,
+    libc::SYS_renameat2,
+    libc::SYS_symlinkat,
+    libc::SYS_linkat,
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    libc::SYS_utimensat,
+    libc::SYS_truncate,
+    libc::SYS_ftruncate,
+    libc::SYS_fallocate,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_sendfile,
+    libc::SYS_copy_file_range,
+];
+#[cfg(target_arch = "x86_64")]
+const ALLOWED_IN_SCRATCH_HERE: &[i64] =
+    &[libc::SYS_mkdir, libc::SYS_rmdir, libc::SYS_unlink, libc::SYS_rename, libc::SYS_symlink, libc::SYS_link, libc::SYS_chmod];
+#[cfg(not(target_arch = "x86_64"))]
+const ALLOWED_IN_SCRATCH_HERE: &[i64] = &[libc::SYS_renameat];
 
 /// Names of threads and of memory areas.
 const PRCTLS: &[i32] = &[libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_VMA];
 
-/// The filters for untrusted code, with or without the right to make threads. The kernel takes the strictest answer of all of them.
-pub fn filters(isolation: Isolation, threads: bool) -> Attempt<Vec<BpfProgram>> {
-    let build = || Ok([without_clone3()?, allow_list(isolation, threads)?].into());
+/// The filters for untrusted code, with or without the right to make threads and to write to a scratch folder. The kernel takes the
+/// strictest answer of all of them.
+pub fn filters(isolation: Isolation, threads: bool, scratch: bool) -> Attempt<Vec<BpfProgram>> {
+    let build = || Ok([without_clone3()?, allow_list(isolation, threads, scratch)?].into());
     build().map_err(|e: BackendError| io::Error::other(e)).attempt("building the system-call filters")
 }
 
 /// Finds out, in a helper process, whether the filters really forbid.
 pub fn try_out() -> Attempt<()> {
     in_helper(|| {
-        for filter in filters(Isolation::Landlock, true)? {
+        for filter in filters(Isolation::Landlock, true, false)? {
             apply_filter(&filter).map_err(io::Error::other).attempt("putting on a filter")?;
         }
         match std::net::UdpSocket::bind("127.0.0.1:0") {
@@ -187,11 +210,16 @@ fn without_clone3() -> Result<BpfProgram, BackendError> {
     compile(rules, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32))
 }
 
-fn allow_list(isolation: Isolation, threads: bool) -> Result<BpfProgram, BackendError> {
+fn allow_list(isolation: Isolation, threads: bool, scratch: bool) -> Result<BpfProgram, BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().chain(ALLOWED_HERE).map(|&call| (call, vec![])).collect();
     if threads {
         rules.insert(libc::SYS_clone, vec![threads_only()?]);
     }
+    if scratch {
+        rules.extend(ALLOWED_IN_SCRATCH.iter().chain(ALLOWED_IN_SCRATCH_HERE).map(|&call| (call, vec![])));
+    }
+    rules.insert(libc::SYS_socketpair, vec![connected_pair()?]);
+    rules.insert(libc::SYS_sendto, vec![without_address()?]);
     rules.insert(libc::SYS_ioctl, one_of(1, IOCTLS.iter().copied())?);
     rules.insert(libc::SYS_fcntl, one_of(1, FCNTLS.iter().map(|&c| c as u64))?);
     rules.insert(libc::SYS_prctl, one_of(0, PRCTLS.iter().map(|&c| c as u64))?);
@@ -236,6 +264,20 @@ fn threads_only() -> Result<SeccompRule, BackendError> {
         | libc::CLONE_NEWPID
         | libc::CLONE_NEWNET) as u64;
     SeccompRule::new(vec![SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(THREAD | NAMESPACES), THREAD)?])
+}
+
+/// `socketpair` may make two sockets that are connected to each other for good, as asyncio does to wake itself.
+fn connected_pair() -> Result<SeccompRule, BackendError> {
+    const KIND: u64 = !(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) as u32 as u64;
+    SeccompRule::new(vec![
+        SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, libc::AF_UNIX as u64)?,
+        SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(KIND), libc::SOCK_STREAM as u64)?,
+    ])
+}
+
+/// `sendto` may send to the other end, and to nowhere else.
+fn without_address() -> Result<SeccompRule, BackendError> {
+    SeccompRule::new(vec![SeccompCondition::new(4, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)?])
 }
 
 fn one_of(argument: u8, values: impl IntoIterator<Item = u64>) -> Result<Vec<SeccompRule>, BackendError> {

@@ -7,10 +7,12 @@ import bisect, collections, copy, datetime, decimal, fractions, functools, heapq
 CONFIG = json.loads(sys.argv[1])
 FULL = CONFIG["isolation"] == "full"
 
-CLONE_NEWPID = 0x20000000
+CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID = 0x20000, 0x10000000, 0x20000000
+MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
 SECCOMP_MODE_FILTER = 2
-CLOSE_RANGE, LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF = 436, 444, 446  # the same on every architecture
+MADV_COLLAPSE, HUGE_PAGE_BITS = 25, 21
+CLOSE_RANGE, LANDLOCK_CREATE_RULESET, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT_SELF = 436, 444, 445, 446  # the same on every architecture
 
 libc = ctypes.PyDLL(None, use_errno=True)  # PyDLL keeps the interpreter's lock: no other thread between two steps
 libc.syscall.restype = ctypes.c_long
@@ -24,9 +26,8 @@ class FilterProgram(ctypes.Structure):
 
 FILTERS = [FilterProgram(len(f) // 16, bytes.fromhex(f)) for f in CONFIG["filters"]]
 NO_CAPABILITIES = struct.pack("Ii", 0x20080522, 0), bytes(24)
-# struct landlock_ruleset_attr: no files, no network, scopes for abstract sockets and signals
-SCOPE = struct.pack("QQQ", 0, 0, 3)
 SETUP_FAILED = 125
+LINE_MAX = 500  # of a traceback: a message or a line of code may have millions
 
 
 class SetupError(Exception):
@@ -46,11 +47,36 @@ def syscall(number, *arguments):
 # ---- in the child of one call ----
 
 
+def mount_scratch(size, place):
+    """A folder in memory that this process alone sees, which is gone with it."""
+    must(libc.unshare(CLONE_NEWNS), "making a mount namespace")
+    options = b"size=%d,nr_inodes=4096,mode=700" % size
+    must(libc.mount(b"tmpfs", place.encode(), b"tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options), "mounting a scratch folder")
+    os.chdir(place)
+
+
+def restrict(handled, allowed):
+    """Landlock: forbids what is handled but for what is allowed below some paths."""
+    attributes = struct.pack("%dQ" % len(handled), *handled)
+    ruleset = must(syscall(LANDLOCK_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0), "making Landlock rules")
+    for path, access in allowed:
+        place = os.open(path, os.O_PATH)
+        must(syscall(LANDLOCK_ADD_RULE, ruleset, 1, struct.pack("=Qi", access, place), 0), "allowing " + path)
+        os.close(place)
+    must(syscall(LANDLOCK_RESTRICT_SELF, ruleset, 0), "restricting files and signals")
+    os.close(ruleset)
+
+
 def lock_in(limits, zygote):
     """Puts this process under all restrictions. The order matters: the filters come last, since they forbid the other steps."""
     must(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "following the zygote")
     if not FULL and os.getppid() != zygote:
         raise SetupError("the zygote is gone")
+    if CONFIG["scratch"]:
+        mount_scratch(*CONFIG["scratch"])
+    if FULL:
+        # So that its threads are counted apart from those of other calls. Where that cannot be, they share the limit.
+        libc.unshare(CLONE_NEWUSER)
     threads = limits["threads"] + CONFIG["other_tasks"]
     # Soft and hard limits are equal: only the hard CPU limit sends SIGKILL, which no process can ignore.
     for name, value in [
@@ -72,21 +98,18 @@ def lock_in(limits, zygote):
     must(libc.capset(*NO_CAPABILITIES), "dropping capabilities")
     must(libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "hiding from other processes")
     must(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "setting no_new_privs")
-    if CONFIG["signal_scope"]:
-        scope = must(syscall(LANDLOCK_CREATE_RULESET, SCOPE, ctypes.c_size_t(len(SCOPE)), 0), "scoping signals")
-        must(syscall(LANDLOCK_RESTRICT_SELF, scope, 0), "scoping signals")
-        os.close(scope)
+    if CONFIG["landlock"]:
+        restrict(**CONFIG["landlock"])
     for program in FILTERS:
         must(libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0), "filtering system calls")
 
 
 def child(request, files, status, zygote):
     """The whole life of the process of one call."""
-    code, stdout, stderr, *stdin = files
+    code, stdin, stdout, stderr = files
     try:
         os.setsid()  # out of the zygote's process group: a signal to group 0 stays here
         text = b"".join(iter(lambda: os.read(code, 1 << 20), b""))
-        stdin = stdin[0] if stdin else os.open("/dev/null", os.O_RDONLY)
         for source, place in ((stdin, 0), (stdout, 1), (stderr, 2), (status, 3)):
             os.dup2(source, place, inheritable=False)
         must(syscall(CLOSE_RANGE, 4, ctypes.c_uint(0xFFFFFFFF), 0), "closing files")
@@ -126,9 +149,8 @@ def run(text, seed):
     main.__dict__.update(__builtins__=__builtins__, __file__="main.py")
     exit_code = 0
     try:
-        source = text.decode("utf-8", "replace")
-        linecache.cache["main.py"] = (len(source), None, source.splitlines(True), "main.py")
-        exec(compile(source, "main.py", "exec"), main.__dict__)
+        linecache.cache["main.py"] = (lambda: text.decode("utf-8", "replace"),)  # split into lines only when a traceback asks
+        exec(compile(text, "main.py", "exec"), main.__dict__)
     except SystemExit as end:
         exit_code = exit_code_of(end.code)
     except BaseException as error:
@@ -154,12 +176,16 @@ def exit_code_of(code):
     return 1
 
 
+def shorten(line):
+    return line if len(line) <= LINE_MAX else "%s [... %d characters left out ...]" % (line[:LINE_MAX], len(line) - LINE_MAX)
+
+
 def report(error):
     """CPython's own traceback, without the frame of `run`."""
     try:
         trace = error.__traceback__.tb_next
         text = "".join(traceback.TracebackException(type(error), error, trace, compact=True).format())
-        sys.stderr.write(text)
+        sys.stderr.write("\n".join(map(shorten, text.split("\n"))))
     except BaseException:  # memory or recursion may be used up
         os.write(2, type(error).__name__.encode() + b"\n")
 
@@ -246,17 +272,24 @@ class Zygote:
         )
 
 
+def use_huge_pages():
+    """Puts the objects on huge pages: forking and ending a call handles far fewer of them. Where that cannot be, small ones do."""
+    for block in sorted({id(thing) >> HUGE_PAGE_BITS for thing in gc.get_objects()}):
+        libc.madvise(ctypes.c_void_p(block << HUGE_PAGE_BITS), ctypes.c_size_t(1 << HUGE_PAGE_BITS), MADV_COLLAPSE)
+
+
 def main():
     channel = socket.socket(fileno=os.dup(0))
     os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
     zygote = Zygote(channel)
     try:
-        sys.path += CONFIG["packages"]
+        sys.path += CONFIG["places"]
         preload(CONFIG["preload"])
     except BaseException as error:
         zygote.send("failed", detail="preloading %s: %s: %s" % (", ".join(CONFIG["preload"]), type(error).__name__, error))
         os._exit(1)
     gc.collect()
+    use_huge_pages()
     gc.freeze()  # the collector must not touch, and so copy, the shared pages
     gc.disable()
     zygote.send("ready", isolation=CONFIG["isolation"])

@@ -14,9 +14,8 @@ use std::time::{Duration, Instant};
 use crate::SandboxError;
 use crate::call::{Call, CallFiles, Job};
 use crate::channel::Received;
-use crate::interpreter::Interpreter;
-use crate::ladder::Isolation;
-use crate::protocol::{Event, Request, Task};
+use crate::isolation::Isolation;
+use crate::protocol::{Event, Request, Task, World};
 use crate::sys::wait_readable;
 use crate::zygote::Zygote;
 
@@ -27,9 +26,7 @@ const START_PATIENCE: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub struct Recipe {
     pub launcher: Option<PathBuf>,
-    pub interpreter: Interpreter,
-    pub preload: Vec<String>,
-    pub isolation: Option<Isolation>,
+    pub world: World,
 }
 
 /// The zygote's life.
@@ -98,9 +95,7 @@ impl Supervisor {
     }
 
     fn launch(&mut self) {
-        let recipe = &self.recipe;
-        let task = Task::Serve { interpreter: recipe.interpreter.clone(), preload: recipe.preload.clone(), isolation: recipe.isolation };
-        match Zygote::launch(recipe.launcher.as_deref(), task) {
+        match Zygote::launch(self.recipe.launcher.as_deref(), Task::Serve(self.recipe.world.clone())) {
             Ok(zygote) => self.state = State::Starting { zygote, deadline: Instant::now() + START_PATIENCE },
             Err(error) => self.start_failed(error),
         }
@@ -113,7 +108,7 @@ impl Supervisor {
             if job.reply.is_closed() {
                 continue;
             }
-            let (files, pipes) = match CallFiles::make(&job.code, job.ends.take()) {
+            let (files, pipes) = match CallFiles::make(&job.program, job.ends.take()) {
                 Ok(made) => made,
                 Err(error) => {
                     let _ = job.reply.send(Err(SandboxError::system("preparing a call")(error)));
@@ -122,7 +117,7 @@ impl Supervisor {
             };
             let call = Call::new(job, pipes);
             self.next_id += 1;
-            let request = Request { id: self.next_id, seed: call.job.seed, limits: &call.job.limits };
+            let request = Request { id: self.next_id, seed: call.job.program.seed, limits: &call.job.limits };
             let sent = zygote.request(&request, &files.as_fds());
             self.running.insert(self.next_id, call);
             if sent.is_err() {

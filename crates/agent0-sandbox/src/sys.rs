@@ -1,8 +1,8 @@
 //! Thin safe wrappers over the system calls that both sides of the sandbox need and `std` does not offer.
 #![allow(unsafe_code)]
 
-use std::fs::File;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Seek, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -21,6 +21,21 @@ pub fn memory_file() -> io::Result<File> {
         let fd = check(libc::memfd_create(c"agent0".as_ptr(), libc::MFD_CLOEXEC))?;
         Ok(File::from_raw_fd(fd as i32))
     }
+}
+
+/// A file in memory with this content, which nobody who gets it can change.
+pub fn sealed_file(content: &[u8]) -> io::Result<File> {
+    const SEALS: i32 = libc::F_SEAL_WRITE | libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL;
+    // SAFETY: the name is a C string; a returned descriptor is new and belongs to nobody else.
+    let mut file = unsafe {
+        let fd = check(libc::memfd_create(c"agent0".as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING))?;
+        File::from_raw_fd(fd as i32)
+    };
+    file.write_all(content)?;
+    file.rewind()?;
+    // SAFETY: a plain change of flags.
+    check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, SEALS) })?;
+    Ok(file)
 }
 
 /// A pair of connected sockets that keep message boundaries.
@@ -70,9 +85,7 @@ pub fn kill_process(pidfd: BorrowedFd<'_>) -> io::Result<()> {
 
 /// The CPU time, of all its threads together, that the process behind a pidfd has used; an error when it is gone.
 pub fn process_cpu_time(pidfd: BorrowedFd<'_>) -> io::Result<Duration> {
-    let facts = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
-    let pid = facts.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse::<i32>().ok());
-    let pid = pid.filter(|pid| *pid > 0).ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
+    let pid = pid_of(pidfd)?;
     // The kernel's number of the clock that counts what a process uses (`clock_getcpuclockid` computes the same).
     const SCHEDULED: i32 = 2;
     let clock = (!pid << 3) | SCHEDULED;
@@ -80,6 +93,28 @@ pub fn process_cpu_time(pidfd: BorrowedFd<'_>) -> io::Result<Duration> {
     // SAFETY: `used` is a valid place for the result.
     check(unsafe { libc::clock_gettime(clock, &mut used) })?;
     Ok(Duration::new(used.tv_sec.unsigned_abs(), used.tv_nsec.unsigned_abs() as u32))
+}
+
+/// How long the process behind a pidfd could have computed but waited for a CPU: its most delayed thread. Zero where the kernel does not
+/// say.
+pub fn starved(pidfd: BorrowedFd<'_>) -> Duration {
+    let waits = |pid: i32| {
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+        // Three numbers: nanoseconds on a CPU, nanoseconds ready and waiting for one, and how often.
+        let waited = |thread: io::Result<fs::DirEntry>| {
+            let numbers = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+            numbers.split_whitespace().nth(1)?.parse().ok()
+        };
+        threads.filter_map(waited).max()
+    };
+    Duration::from_nanos(pid_of(pidfd).ok().and_then(waits).unwrap_or(0))
+}
+
+/// The number of the process behind a pidfd; an error when it is gone.
+fn pid_of(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
+    let facts = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+    let pid = facts.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse::<i32>().ok());
+    pid.filter(|pid| *pid > 0).ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))
 }
 
 /// The version of Landlock's interface that the kernel offers; 0 is none.

@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
 
-use crate::launcher::{Attempt, Failure};
+use crate::attempt::{Attempt, Failure};
 use crate::sys::check;
 
 /// Public system files that an interpreter and its packages load, where they exist.
@@ -26,6 +26,9 @@ pub const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/random", "/dev/ur
 /// Where the new root is put together. It exists everywhere, and is covered, not changed.
 const WORKSHOP: &CStr = c"/tmp";
 
+/// Where a call finds its scratch folder. Not /tmp, where an interpreter may be.
+pub const SCRATCH: &str = "/scratch";
+
 /// As the kernel: more links than this on one path are a loop.
 const LINKS_MAX: usize = 40;
 
@@ -36,12 +39,14 @@ pub struct Tree {
     binds: BTreeSet<PathBuf>,
     /// Symbolic links on the way to them, and their targets.
     links: BTreeMap<PathBuf, PathBuf>,
+    /// Folders of which only some of the content is readable, but whose content may be listed, as Python's `import` does.
+    listed: Vec<PathBuf>,
 }
 
 impl Tree {
-    /// The tree with the system's public libraries and `paths`.
-    pub fn with<'a>(paths: impl Iterator<Item = &'a Path>) -> Attempt<Self> {
-        let mut tree = Self::default();
+    /// The tree with the system's public libraries and `paths`; the folders `listed` may be listed.
+    pub fn with<'a>(paths: impl Iterator<Item = &'a Path>, listed: &[PathBuf]) -> Attempt<Self> {
+        let mut tree = Self { listed: listed.iter().filter_map(|path| fs::canonicalize(path).ok()).collect(), ..Self::default() };
         for path in SYSTEM.iter().map(Path::new).filter(|p| p.exists()) {
             tree.add(path).attempt_at("reading", path)?;
         }
@@ -55,6 +60,11 @@ impl Tree {
     /// The real paths of everything that is readable, without the devices.
     pub fn binds(&self) -> impl Iterator<Item = &Path> {
         self.binds.iter().map(PathBuf::as_path)
+    }
+
+    /// The folders that may be listed, beside those that are readable.
+    pub fn listed(&self) -> impl Iterator<Item = &Path> {
+        self.listed.iter().map(PathBuf::as_path)
     }
 
     /// Follows `path` to its end, noting the links on the way.
@@ -119,6 +129,7 @@ impl Tree {
             make_parent(&place).and_then(|()| symlink(target, &place)).attempt_at("linking", path)?;
         }
         fs::create_dir_all(workshop.join("tmp")).attempt("making /tmp")?;
+        fs::create_dir_all(below(workshop, Path::new(SCRATCH))).attempt("making a place for scratch folders")?;
         pivot()
     }
 }

@@ -41,6 +41,20 @@ def warm_sympy():
     sp.isprime(97)
     sp.sympify("1/3+x")
     sp.latex(x**2)
+    n = sp.symbols("n", integer=True)
+    sp.integrate(x * sp.exp(x), x)
+    sp.integrate(1 / (x**2 + 1), (x, 0, sp.oo))
+    sp.summation(n**2, (n, 1, x))
+    sp.series(sp.exp(x), x, 0, 4)
+    sp.apart(1 / (x**2 - 1), x)
+    sp.solve(sp.Eq(3**x, 9), x)
+    sp.solve([x**2 + y**2 - 5, x - y - 1], [x, y])
+    sp.solve(x**2 < 4, x)
+    sp.Poly(x**3 - x - 1, x).nroots()
+    sp.Matrix([[1, 2], [2, 1]]).eigenvals()
+    sp.trigsimp(sp.sin(x) * sp.cos(x))
+    sp.nsimplify(0.25, rational=True)
+    sp.Point(0, 0).distance(sp.Point(1, 1))
 
 
 def warm_math_verify():

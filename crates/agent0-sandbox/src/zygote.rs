@@ -42,7 +42,7 @@ impl Zygote {
         }
     }
 
-    /// Asks for a call; `files` are its code and the write ends for stdout and stderr.
+    /// Asks for a call; `files` are its code, stdin, and the write ends for stdout and stderr.
     pub fn request(&self, request: &Request<'_>, files: &[BorrowedFd<'_>]) -> io::Result<()> {
         self.channel.send(request, files)
     }

@@ -3,7 +3,7 @@
 mod common;
 
 use agent0_provision::{Cache, python_env};
-use agent0_sandbox::{Isolation, Sandbox, SandboxConfig, SandboxError, Status};
+use agent0_sandbox::{Isolation, Limits, Program, Sandbox, SandboxConfig, SandboxError, Status};
 use common::{launcher, output, plain_config, plain_sandbox, run};
 
 const LEVELS: [Isolation; 2] = [Isolation::Full, Isolation::Landlock];
@@ -48,7 +48,106 @@ fn failures_look_like_pythons_own() {
     assert!(run(&sandbox, "input()").stderr.ends_with("EOFError: EOF when reading a line\n"));
     assert!(run(&sandbox, "bytearray(8 << 30)").stderr.ends_with("MemoryError\n"));
     assert!(run(&sandbox, "def f(): f()\nf()").stderr.contains("RecursionError"));
-    assert!(run(&sandbox, "a = 1\0").stderr.contains("null byte"));
+}
+
+#[test]
+fn bad_input_is_told_in_few_words() {
+    let program = |code: &[u8]| Program { code: code.to_vec(), ..Program::default() };
+    for sandbox in LEVELS.into_iter().filter_map(plain_sandbox) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let ends = |code: &[u8]| {
+            let outcome = runtime.block_on(sandbox.run_program(program(code), &common::patient())).unwrap();
+            assert!(outcome.stderr.len() < 1000, "{}", outcome.stderr);
+            (outcome.status, outcome.stderr)
+        };
+        assert_eq!(ends(b""), (Status::Finished { code: 0 }, String::new()));
+        assert!(ends(b"a = 1\0").1.contains("null byte"));
+        assert!(ends(b"print('\xff\xfe')").1.contains("can't decode byte 0xff"));
+        assert_eq!(ends("# coding: latin-1\nassert len('\u{e9}') == 2".as_bytes()).0, Status::Finished { code: 0 });
+        // Ten megabytes: too much for a second of CPU time or for the memory, as the code may be, or run to its end.
+        let few_words = |(status, stderr): (Status, String)| status != Status::OutputLimit && stderr.len() < 4000;
+        for line in ["x = 1\n", "# a comment\n", "(", "x", "'", "\\\n", "if 1:\n "] {
+            let code = line.repeat((10 << 20) / line.len());
+            let outcome = runtime.block_on(sandbox.run_program(program(code.as_bytes()), &common::patient())).unwrap();
+            assert!(few_words((outcome.status, outcome.stderr.clone())), "{line:?}: {}", outcome.status);
+        }
+        assert_eq!(output(&sandbox, "print(1 + 1)"), "2\n");
+    }
+}
+
+#[test]
+fn a_program_reads_its_input() {
+    for sandbox in LEVELS.into_iter().filter_map(plain_sandbox) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let program = Program { code: b"import sys\nprint(input(), len(sys.stdin.read()))".into(), stdin: b"one\ntwo\n".into(), seed: 0 };
+        assert_eq!(runtime.block_on(sandbox.run_program(program, &common::patient())).unwrap().stdout, "one 4\n");
+    }
+}
+
+#[test]
+fn a_scratch_folder_is_private_and_bounded() {
+    let config = SandboxConfig { scratch_bytes: Some(1 << 20), ..plain_config() };
+    let Some(sandbox) = common::sandbox_at(Isolation::Full, config.clone()) else { return };
+    let use_it = "import os, tempfile\nopen('x', 'w').write('1')\nos.mkdir('d')\nos.rename('x', 'd/y')\nprint(open('/scratch/d/y').read())\n\
+                  print(tempfile.NamedTemporaryFile().name.startswith('/scratch/'))\nfor place in ['/x', '/tmp/x', '/dev/x']:\n\
+                  \x20 try: open(place, 'w'); print('wrote', place)\n  except OSError: pass";
+    assert_eq!(output(&sandbox, use_it), "1\nTrue\n");
+    assert_eq!(output(&sandbox, "import os; print(os.listdir('.'), os.getcwd())"), "[] /scratch\n");
+    let fill = "n = 0\nf = open('big', 'wb', buffering=0)\ntry:\n  while True: n += f.write(bytes(1 << 16))\n\
+                except OSError as e: print(n, e.strerror)";
+    assert_eq!(output(&sandbox, fill), format!("{} No space left on device\n", 1 << 20));
+    assert!(run(&sandbox, "import os; os.mkfifo('p')").stderr.contains("PermissionError"));
+
+    let without = Sandbox::start(SandboxConfig { isolation: Some(Isolation::Landlock), ..config });
+    let Err(SandboxError::Start(reason)) = without else { panic!("{without:?}") };
+    assert!(reason.contains("a scratch folder needs namespaces"), "{reason}");
+}
+
+#[test]
+fn others_that_compute_make_no_call_late() {
+    // Eight calls of half a second of CPU time each, and half a second of wall-clock time: only waiting for a CPU makes them longer.
+    let sandbox = Sandbox::start(SandboxConfig { concurrency: 8, ..plain_config() }).unwrap();
+    let code = "import time\nwhile time.process_time() < 0.4: pass\nprint('done')";
+    let limits = Limits { wall_s: 0.8, ..Limits::with_cpu(2) };
+    std::thread::scope(|scope| {
+        let calls: Vec<_> = (0..8).map(|_| scope.spawn(|| sandbox.run_blocking(code, 0, &limits).unwrap())).collect();
+        for call in calls {
+            let outcome = call.join().unwrap();
+            assert_eq!((outcome.status, outcome.stdout.as_str()), (Status::Finished { code: 0 }, "done\n"), "{outcome:?}");
+        }
+    });
+}
+
+#[test]
+fn packages_are_allowed_by_name() {
+    let python = python_with_packages();
+    let config = SandboxConfig { launcher: Some(launcher()), preload: vec![], ..SandboxConfig::new(python) };
+    let import = |sandbox: &Sandbox, name: &str| run(sandbox, &format!("import {name}")).stderr;
+    // Without namespaces it can be seen that a package is there, and no more.
+    let is_missing = |stderr: String| stderr.contains("No module named") || stderr.contains("PermissionError");
+    for isolation in LEVELS {
+        let start = |config: SandboxConfig| common::sandbox_at(isolation, config);
+        let Some(none) = start(SandboxConfig { packages: vec![], ..config.clone() }) else { continue };
+        for name in ["numpy", "sympy", "pip"] {
+            assert!(is_missing(import(&none, name)), "{name} at {isolation}: {}", import(&none, name));
+        }
+        // With what it requires, and by the name of a module as well as of a distribution.
+        for name in ["sympy", "math_verify"] {
+            let one = start(SandboxConfig { packages: vec![], extra_packages: vec![name.into()], ..config.clone() }).unwrap();
+            assert_eq!((import(&one, "sympy"), import(&one, "mpmath")), (String::new(), String::new()));
+            assert!(is_missing(import(&one, "numpy")));
+        }
+    }
+    let missing = Sandbox::start(SandboxConfig { extra_packages: vec!["no-such-thing".into()], ..config });
+    let Err(SandboxError::Python { cause, .. }) = missing else { panic!("{missing:?}") };
+    assert!(cause.contains("no package no-such-thing; install it there"), "{cause}");
+}
+
+fn python_with_packages() -> std::path::PathBuf {
+    match std::env::var_os("AGENT0_TEST_PYTHON") {
+        Some(python) => python.into(),
+        None => python_env(&Cache::open().unwrap(), None, &|_| {}).unwrap().python,
+    }
 }
 
 #[test]
@@ -97,10 +196,7 @@ fn what_one_call_changes_the_next_does_not_see() {
 
 #[test]
 fn the_preloaded_modules_work_at_both_levels() {
-    let python = match std::env::var_os("AGENT0_TEST_PYTHON") {
-        Some(python) => python.into(),
-        None => python_env(&Cache::open().unwrap(), None, &|_| {}).unwrap().python,
-    };
+    let python = python_with_packages();
     for isolation in LEVELS {
         let preload = ["numpy", "sympy", "math_verify"].map(str::to_owned).to_vec();
         let config = SandboxConfig { preload, isolation: Some(isolation), launcher: Some(launcher()), ..SandboxConfig::new(&python) };

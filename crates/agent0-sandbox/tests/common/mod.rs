@@ -22,7 +22,12 @@ pub fn plain_config() -> SandboxConfig {
 
 /// A sandbox with the standard library only, or none, with the reason printed, where the machine does not allow this level.
 pub fn plain_sandbox(isolation: Isolation) -> Option<Sandbox> {
-    match Sandbox::start(SandboxConfig { isolation: Some(isolation), ..plain_config() }) {
+    sandbox_at(isolation, plain_config())
+}
+
+/// A sandbox at this level, or none, with the reason printed, where the machine does not allow it.
+pub fn sandbox_at(isolation: Isolation, config: SandboxConfig) -> Option<Sandbox> {
+    match Sandbox::start(SandboxConfig { isolation: Some(isolation), ..config }) {
         Ok(sandbox) => Some(sandbox),
         Err(agent0_sandbox::SandboxError::NoIsolation(why)) => {
             println!("SKIPPED: {isolation} is not to be had here:\n{why}");

@@ -1,4 +1,4 @@
-# Shared by the attacks. FULL and SECRET are defined before.
+# Comes before every case. FULL and SECRET are defined before it.
 import ctypes, errno, os, sys
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -21,3 +21,6 @@ def syscall(number, *arguments):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     return result
+
+
+X86_64 = os.uname().machine == "x86_64"
