@@ -9,12 +9,21 @@ pub enum AnswerError {
     Sandbox(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The grader did not come up inside the sandbox.
     #[error(
-        "comparing answers: math-verify does not start in the sandbox ({status}): {stderr}; remove the `python` folder of the cache to have the environment made afresh"
+        "comparing answers: math-verify does not start in the sandbox ({status}): {said}; it needs Python 3.10 or newer with the package \
+         math-verify: remove the `python` folder of the cache to have that environment made afresh, or set AGENT0_PYTHON to a newer Python"
     )]
     Start {
         /// How the process ended.
         status: String,
-        /// The end of what it said.
-        stderr: String,
+        /// The last line that it wrote to stderr.
+        said: String,
     },
+}
+
+impl AnswerError {
+    /// The grader did not come up; `stderr` is all that it wrote there.
+    pub(crate) fn start(status: String, stderr: &str) -> Self {
+        let said = stderr.trim_end().lines().next_back().unwrap_or("it said nothing").to_owned();
+        Self::Start { status, said }
+    }
 }

@@ -32,6 +32,28 @@ pub struct Clusters {
     pub undecided: usize,
 }
 
+/// A verdict on two answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether they mean the same.
+    pub same: bool,
+    /// What decided.
+    pub by: By,
+}
+
+/// What decided on two answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// Their normal forms are the same text.
+    Text,
+    /// Both are exact numbers.
+    Number,
+    /// The judge.
+    Judge,
+    /// Nobody: there is no judge, or it came to no verdict in time. They count as different.
+    Nobody,
+}
+
 /// Compares answers: by text and exact numbers first, then by its judge.
 #[derive(Clone, Default)]
 pub struct Grader {
@@ -50,13 +72,23 @@ impl Grader {
         Self { judge }
     }
 
-    /// Whether two answers mean the same. An undecided pair is different.
+    /// Whether two answers mean the same, and what decided that.
     ///
     /// # Errors
     /// When the judge does not work.
-    pub async fn same(&self, a: &str, b: &str) -> Result<bool, AnswerError> {
-        let (verdicts, _) = self.compare(&normalise(a), &[&normalise(b)]).await?;
-        Ok(verdicts[0])
+    pub async fn same(&self, a: &str, b: &str) -> Result<Decision, AnswerError> {
+        let (a, b) = (normalise(a), normalise(b));
+        let fast = |same| Decision { same, by: if a == b { By::Text } else { By::Number } };
+        match (compare_normal(&a, &b), &self.judge) {
+            (Verdict::Same, _) => Ok(fast(true)),
+            (Verdict::Different, _) => Ok(fast(false)),
+            (Verdict::Ask, None) => Ok(Decision { same: false, by: By::Nobody }),
+            (Verdict::Ask, Some(judge)) => {
+                let verdict = judge.same(&[(a, b)]).await?.into_iter().next().flatten();
+                let by = if verdict.is_some() { By::Judge } else { By::Nobody };
+                Ok(Decision { same: verdict.unwrap_or(false), by })
+            }
+        }
     }
 
     /// Clusters the answers to one task. The outcome depends on the answers and their order only, not on timing.
@@ -220,8 +252,15 @@ mod tests {
     #[tokio::test]
     async fn two_answers_alone() {
         let grader = Grader::new(Some(Arc::new(Scripted { same: vec![("x=5", "5")], ..Default::default() })));
-        assert!(grader.same("5", "5.0").await.unwrap());
-        assert!(grader.same("x = 5", "5").await.unwrap());
-        assert!(!grader.same("x = 5", "6").await.unwrap());
+        let decision = async |a, b| {
+            let Decision { same, by } = grader.same(a, b).await.unwrap();
+            (same, by)
+        };
+        assert_eq!(decision("$5$", "5").await, (true, By::Text));
+        assert_eq!(decision("5", "5.0").await, (true, By::Number));
+        assert_eq!(decision("5", "6").await, (false, By::Number));
+        assert_eq!(decision("x = 5", "5").await, (true, By::Judge));
+        assert_eq!(decision("x = 5", "6").await, (false, By::Judge));
+        assert_eq!(Grader::new(None).same("x", "y").await.unwrap(), Decision { same: false, by: By::Nobody });
     }
 }

@@ -12,11 +12,13 @@ mod grader;
 mod math_verify;
 mod normal;
 mod number;
+mod spelling;
 mod verdict;
+mod worker;
 
 pub use boxed::boxed;
 pub use error::AnswerError;
-pub use grader::{Clusters, Grader, Judge};
+pub use grader::{By, Clusters, Decision, Grader, Judge};
 pub use math_verify::MathVerify;
 pub use normal::normalise;
 pub use verdict::{Verdict, fast};

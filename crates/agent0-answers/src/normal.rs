@@ -8,10 +8,10 @@ use crate::number::number;
 /// The normal form of an answer (algorithm.md section 8, step 1).
 ///
 /// Dollar signs, `\left`, `\right`, spacing and display commands go; `\dfrac` and kin become `\frac` with braces around its
-/// arguments; `\text{...}` after a number is a unit and goes, elsewhere its content stays; commas between thousands go; so do
-/// a full stop at the end and spaces, except between letters and digits.
+/// arguments; other characters and commands for the same sign become one; `\text{...}` after a number is a unit and goes, elsewhere
+/// its content stays; commas between thousands go; so do a full stop at the end and spaces, except between letters and digits.
 pub fn normalise(answer: &str) -> String {
-    let tokens = without_text(tokens(answer));
+    let tokens = with_exponents(without_text(tokens(answer)));
     let mut text = emit(&without_needless_braces(with_arguments(tokens)));
     if text.ends_with('.') && !text.ends_with("..") {
         text.pop();
@@ -42,6 +42,44 @@ const SPACING: [&str; 16] = [
     "\\]",
     "\\$",
 ];
+/// Commands that stand for the same as another.
+const SYNONYMS: [(&str, Token); 13] = [
+    ("\\dfrac", "\\frac"),
+    ("\\tfrac", "\\frac"),
+    ("\\cfrac", "\\frac"),
+    ("\\dbinom", "\\binom"),
+    ("\\tbinom", "\\binom"),
+    ("\\%", "%"),
+    ("\\leq", "\\le"),
+    ("\\geq", "\\ge"),
+    ("\\neq", "\\ne"),
+    ("\\lbrace", "\\{"),
+    ("\\rbrace", "\\}"),
+    ("\\bar", "\\overline"),
+    ("\\varnothing", "\\emptyset"),
+];
+/// Characters for which LaTeX has a command or another way to write them.
+const CHARACTERS: [(char, &[Token]); 19] = [
+    ('\u{2212}', &["-"]),
+    ('×', &["\\times"]),
+    ('·', &["\\cdot"]),
+    ('⋅', &["\\cdot"]),
+    ('÷', &["/"]),
+    ('π', &["\\pi"]),
+    ('∞', &["\\infty"]),
+    ('≤', &["\\le"]),
+    ('≥', &["\\ge"]),
+    ('≠', &["\\ne"]),
+    ('∪', &["\\cup"]),
+    ('∅', &["\\emptyset"]),
+    ('°', &["^", "\\circ"]),
+    ('²', &["^", "2"]),
+    ('³', &["^", "3"]),
+    ('½', &["\\frac", "{", "1", "}", "{", "2", "}"]),
+    ('¼', &["\\frac", "{", "1", "}", "{", "4", "}"]),
+    ('¾', &["\\frac", "{", "3", "}", "{", "4", "}"]),
+    ('±', &["\\pm"]),
+];
 const TEXT: [&str; 8] = ["\\text", "\\textrm", "\\textbf", "\\textit", "\\textnormal", "\\mbox", "\\mathrm", "\\mathbf"];
 /// Words in `\text{...}` that change what the number before them means: `i` and `e` are numbers themselves.
 const NO_UNITS: [&str; 16] =
@@ -65,14 +103,24 @@ fn tokens(text: &str) -> Vec<Token<'_>> {
                 rest = rest.strip_prefix('.').unwrap_or(rest);
                 tokens.push(SPACE);
             }
-            "\\dfrac" | "\\tfrac" | "\\cfrac" => tokens.push("\\frac"),
-            "\\dbinom" | "\\tbinom" => tokens.push("\\binom"),
-            "\\%" => tokens.push("%"),
-            "\u{2212}" => tokens.push("-"),
+            "\\degree" => tokens.extend(["^", "\\circ"]),
             "$" | "~" => tokens.push(SPACE),
             "{" if rest.starts_with(",}") => rest = &rest[2..],
+            "√" => {
+                // The root of the number that follows, or of what follows in braces.
+                let (digits, after) = rest.split_at(rest.bytes().take_while(u8::is_ascii_digit).count());
+                rest = after;
+                tokens.push("\\sqrt");
+                if !digits.is_empty() {
+                    tokens.extend(["{", digits, "}"]);
+                }
+            }
             _ if SPACING.contains(&token) || first.is_whitespace() => tokens.push(SPACE),
-            _ => tokens.push(token),
+            _ => match (SYNONYMS.iter().find(|(name, _)| *name == token), CHARACTERS.iter().find(|(c, _)| *c == first)) {
+                (Some((_, other)), _) => tokens.push(other),
+                (_, Some((_, others))) => tokens.extend(*others),
+                _ => tokens.push(token),
+            },
         }
     }
     tokens
@@ -171,6 +219,29 @@ fn is_number(tokens: &[Token]) -> bool {
     number(&normalise(&tokens.concat())).is_some()
 }
 
+/// Writes braces around an exponent with a minus: what is meant by `10^-3` is `10^{-3}`.
+fn with_exponents(tokens: Vec<Token<'_>>) -> Vec<Token<'_>> {
+    let is_digit = |token: &Token| token.bytes().all(|b| b.is_ascii_digit());
+    let mut out: Vec<Token> = Vec::with_capacity(tokens.len());
+    let mut at = 0;
+    while at < tokens.len() {
+        let digits = match tokens[at..] {
+            ["^", "-", ..] => tokens[at + 2..].iter().take_while(|token| is_digit(token)).count(),
+            _ => 0,
+        };
+        if digits > 0 {
+            out.extend(["^", "{", "-"]);
+            out.extend(&tokens[at + 2..at + 2 + digits]);
+            out.push("}");
+            at += 2 + digits;
+        } else {
+            out.push(tokens[at]);
+            at += 1;
+        }
+    }
+    out
+}
+
 /// Writes braces around the arguments of `\frac` and `\sqrt` that have none: `\frac12` is `\frac{1}{2}`.
 fn with_arguments(tokens: Vec<Token<'_>>) -> Vec<Token<'_>> {
     let closing = matching(&tokens);
@@ -205,13 +276,13 @@ fn with_arguments(tokens: Vec<Token<'_>>) -> Vec<Token<'_>> {
     out
 }
 
-/// `x^{2}` is `x^2`.
+/// `x^{2}` is `x^2`, and `x^{\pi}` is `x^\pi`.
 fn without_needless_braces(tokens: Vec<Token<'_>>) -> Vec<Token<'_>> {
     let mut out: Vec<Token> = Vec::with_capacity(tokens.len());
     for token in tokens {
         out.push(token);
         if let [.., "^" | "_", "{", argument, "}"] = out[..]
-            && argument.chars().all(char::is_alphanumeric)
+            && argument.strip_prefix('\\').unwrap_or(argument).chars().all(char::is_alphanumeric)
         {
             out.truncate(out.len() - 3);
             out.push(argument);
@@ -291,6 +362,19 @@ mod tests {
             ("\\$1,000.", "1000"),
             ("50\\%", "50%"),
             ("\u{2212}3", "-3"),
+            ("2√3·π", "2\\sqrt{3}\\cdot\\pi"),
+            ("2√12", "2\\sqrt{12}"),
+            ("√(x)", "\\sqrt(x)"),
+            ("½", "\\frac{1}{2}"),
+            ("x²≥9", "x^2\\ge 9"),
+            ("90°", "90^\\circ"),
+            ("90^{\\circ}", "90^\\circ"),
+            ("90\\degree", "90^\\circ"),
+            ("x \\leq 2", "x\\le 2"),
+            ("0.\\bar{3}", "0.\\overline{3}"),
+            ("10^-3", "10^{-3}"),
+            ("10^{-3}", "10^{-3}"),
+            ("5^-1+2", "5^{-1}+2"),
             ("1 1/2", "1 1/2"),
             ("3.", "3"),
             ("0.333...", "0.333..."),

@@ -1,11 +1,15 @@
-//! Answers that are exact numbers: integers, decimals, `a/b`, `\frac{a}{b}` and mixed numbers, each perhaps with a sign or a
-//! `%`. Reads normal forms only (see `normal`).
+//! Answers that are exact numbers: integers, decimals (also repeating ones, times a power of ten, and as programs print them), `a/b`, `\frac{a}{b}`, mixed
+//! numbers and `5 million`, each perhaps with a sign or a `%`. Reads normal forms only (see `normal`).
 
 use num_bigint::BigInt;
 use num_rational::BigRational;
 
 /// Longest number that is read as one, in bytes: what is longer is no answer to a task, and must not cost time.
 const LONGEST: usize = 1000;
+/// Largest exponent of ten in `1e9`, either way: that of a program's numbers.
+const LARGEST_EXPONENT: u32 = 308;
+/// What `5 million` counts, as powers of ten.
+const COUNTED: [(&str, u32); 5] = [("hundred", 2), ("thousand", 3), ("million", 6), ("billion", 9), ("trillion", 12)];
 
 /// An exact number as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +20,8 @@ pub(crate) struct Number {
     pub(crate) places: Option<u32>,
     /// Whether a `%` follows it.
     pub(crate) percent: bool,
+    /// Whether it is written in a way that math-verify does not read as a number.
+    pub(crate) is_foreign: bool,
 }
 
 /// Reads a normal form as an exact number.
@@ -25,8 +31,12 @@ pub(crate) fn number(normal: &str) -> Option<Number> {
     }
     let (body, percent) = normal.strip_suffix('%').map_or((normal, false), |body| (body, true));
     let (body, negative) = signed(body);
-    let (value, places) = fraction(body).or_else(|| mixed(body)).or_else(|| quotient(body)).or_else(|| decimal(body))?;
-    Some(Number { value: if negative { -value } else { value }, places, percent })
+    let known = || {
+        fraction(body).or_else(|| mixed_with_frac(body)).or_else(|| quotient(body)).or_else(|| decimal(body)).or_else(|| scientific(body))
+    };
+    let foreign = || mixed_with_slash(body).or_else(|| float(body)).or_else(|| repeating(body)).or_else(|| counted(body));
+    let ((value, places), is_foreign) = known().map(|written| (written, false)).or_else(|| Some((foreign()?, true)))?;
+    Some(Number { value: if negative { -value } else { value }, places, percent, is_foreign })
 }
 
 /// Takes a sign off the front; the flag says whether it was a minus.
@@ -64,18 +74,68 @@ fn quotient(text: &str) -> Option<Written> {
     divide(decimal(above)?, decimal(below)?)
 }
 
-/// `a\frac{b}{c}` or `a b/c`, integers with `b < c`: the sum of the two.
-fn mixed(text: &str) -> Option<Written> {
-    let (whole, (rest, places)) = match text.split_once(' ') {
-        Some((whole, rest)) => (whole, quotient(rest)?),
-        None => {
-            let at = text.find("\\frac")?;
-            (&text[..at], fraction(&text[at..])?)
-        }
-    };
+/// `a\frac{b}{c}`
+fn mixed_with_frac(text: &str) -> Option<Written> {
+    let at = text.find("\\frac")?;
+    mixed(&text[..at], fraction(&text[at..])?)
+}
+
+/// `a b/c`
+fn mixed_with_slash(text: &str) -> Option<Written> {
+    let (whole, rest) = text.split_once(' ')?;
+    mixed(whole, quotient(rest)?)
+}
+
+/// A whole number and a proper fraction of whole numbers: the sum of the two.
+fn mixed(whole: &str, (rest, places): Written) -> Option<Written> {
     let (whole, whole_places) = decimal(whole)?;
     let proper = rest >= ratio(0) && rest < ratio(1) && whole_places.is_none() && places.is_none();
     proper.then(|| (whole + rest, None))
+}
+
+/// `1e6`, `1.5e-07`, as programs print decimals. With a sign the exponent has two digits or more: `2e-1` may be Euler's number less 1.
+fn float(text: &str) -> Option<Written> {
+    let (mantissa, exponent) = text.split_once(['e', 'E'])?;
+    let has_sign = exponent.starts_with(['+', '-']);
+    if has_sign && exponent.len() < 3 { None } else { scaled(mantissa, exponent) }
+}
+
+/// `1.5\times 10^{-7}`, `3\cdot 10^5`
+fn scientific(text: &str) -> Option<Written> {
+    let (mantissa, exponent) = text.split_once("\\times 10^").or_else(|| text.split_once("\\cdot 10^"))?;
+    scaled(mantissa, exponent.strip_prefix('{').and_then(|e| e.strip_suffix('}')).unwrap_or(exponent))
+}
+
+/// A decimal times a power of ten. It is as exact as the last digit that is written.
+fn scaled(mantissa: &str, exponent: &str) -> Option<Written> {
+    let (digits, negative) = signed(exponent);
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let exponent: u32 = digits.parse().ok().filter(|e| *e <= LARGEST_EXPONENT)?;
+    let (value, places) = decimal(mantissa)?;
+    let places = places.unwrap_or(0);
+    Some(match negative {
+        true => (value * unit(exponent), Some(places + exponent)),
+        false => (value / unit(exponent), places.checked_sub(exponent).filter(|places| *places > 0)),
+    })
+}
+
+/// `0.1\overline{6}`: what is under the line repeats for ever.
+fn repeating(text: &str) -> Option<Written> {
+    let (head, period) = text.split_once("\\overline{")?;
+    let period = period.strip_suffix('}').filter(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()))?;
+    let places = head.split_once('.')?.1.len() as u32;
+    let (start, _) = decimal(&format!("{head}0"))?;
+    let period_value = BigRational::new(period.parse().ok()?, BigInt::from(10).pow(period.len() as u32) - 1);
+    Some((start + period_value * unit(places), None))
+}
+
+/// `5 million`
+fn counted(text: &str) -> Option<Written> {
+    let (count, word) = text.split_once(' ')?;
+    let (_, exponent) = COUNTED.into_iter().find(|(name, _)| *name == word)?;
+    Some((decimal(count)?.0 / unit(exponent), None))
 }
 
 fn part(text: &str) -> Option<Written> {
@@ -91,6 +151,11 @@ fn divide(above: Written, below: Written) -> Option<Written> {
 /// A whole number.
 pub(crate) fn ratio(whole: i64) -> BigRational {
     BigRational::from_integer(BigInt::from(whole))
+}
+
+/// The size of a number, without its sign.
+pub(crate) fn magnitude(value: &BigRational) -> BigRational {
+    if *value < ratio(0) { -value } else { value.clone() }
 }
 
 /// `10^-places`
@@ -123,6 +188,16 @@ mod tests {
             ("-1\\frac{1}{2}", "-3/2", None, false),
             ("2 3/4", "11/4", None, false),
             ("12.5%", "25/2", Some(1), true),
+            ("1e6", "1000000", None, false),
+            ("-1.5e-07", "-3/20000000", Some(8), false),
+            ("1E+16", "10000000000000000", None, false),
+            ("1.25e1", "25/2", Some(1), false),
+            ("-3\\times 10^5", "-300000", None, false),
+            ("1.5\\cdot 10^{-3}", "3/2000", Some(4), false),
+            ("0.\\overline{3}", "1/3", None, false),
+            ("2.1\\overline{36}", "47/22", None, false),
+            ("5 million", "5000000", None, false),
+            ("1.5 hundred%", "150", None, true),
         ];
         for (text, value, places, percent) in cases {
             assert_eq!(read(text), Some((value.to_string(), places, percent)), "{text}");
@@ -142,7 +217,19 @@ mod tests {
             "0/0",
             "1/-2",
             "--1",
-            "1e5",
+            "2e-1",
+            "1e",
+            "e5",
+            "1e400",
+            "\\times 10^5",
+            "2\\times 10^x",
+            "2\\times 10^{5}5",
+            "1e5.5",
+            "0\\overline{3}",
+            "0.\\overline{}",
+            "million",
+            "5 millions",
+            "5  million",
             "x",
             "1/2/3",
             "3\\frac{5}{2}",

@@ -1,7 +1,7 @@
 //! Comparing two answers without a computer algebra system (algorithm.md section 8, steps 1 and 2).
 
 use crate::normal::normalise;
-use crate::number::{number, ratio, unit};
+use crate::number::{magnitude, number, ratio, unit};
 
 /// What text and exact arithmetic can say about two answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -14,8 +14,8 @@ pub enum Verdict {
     Ask,
 }
 
-/// Decimal places to which the grader rounds.
-const GRADER_PLACES: u32 = 6;
+/// Differences from this decimal place on may be the noise of a program's arithmetic: there the grader rounds.
+const NOISE_PLACES: u32 = 6;
 
 /// Compares two answers.
 pub fn fast(a: &str, b: &str) -> Verdict {
@@ -38,13 +38,16 @@ pub(crate) fn compare_normal(a: &str, b: &str) -> Verdict {
     if a.percent {
         return Verdict::Ask;
     }
-    // Half a unit of the last place of the coarser decimal, or as near as the grader calls equal.
+    // Half a unit of the last place of the coarser decimal, or so little beside the numbers (those above 1 count as 1) that it may be
+    // noise of a program's arithmetic.
     let tolerance = match [a.places, b.places].into_iter().flatten().min() {
-        Some(places) => (unit(places) / ratio(2)).max(unit(GRADER_PLACES)),
+        Some(places) => {
+            let size = magnitude(&a.value).min(magnitude(&b.value)).min(ratio(1));
+            (unit(places) / ratio(2)).max(unit(NOISE_PLACES) * size)
+        }
         None => ratio(0),
     };
-    let difference = a.value - b.value;
-    if difference <= tolerance && difference >= -tolerance { Verdict::Ask } else { Verdict::Different }
+    if magnitude(&(a.value - b.value)) <= tolerance { Verdict::Ask } else { Verdict::Different }
 }
 
 #[cfg(test)]
@@ -68,6 +71,12 @@ mod tests {
             ("\\frac{1}{3}", "0.33", Ask),
             ("2", "1.9999999999", Ask),
             ("0.30000000000000004", "0.3", Ask),
+            ("0.9999999999999999", "1", Ask),
+            ("0.0000012", "0.000001", Ask),
+            ("0.0000012", "0.0000013", Different),
+            ("1.6\\times10^{-19}", "9.1\\times10^{-31}", Different),
+            ("1.6\\times10^{-19}", "1.602\\times10^{-19}", Ask),
+            ("3\\times10^8", "300000000", Same),
             ("50%", "50", Ask),
             ("50%", "0.5", Ask),
             ("50\\%", "50.0%", Same),
