@@ -90,7 +90,7 @@ impl Run<'_> {
     }
 
     async fn same_answer(&self, answer: &str, label: &str) -> Result<bool, EvolveError> {
-        Ok(self.machinery.grader.same(answer, label).await?)
+        Ok(self.machinery.grader.same(answer, label).await?.same)
     }
 }
 
