@@ -73,7 +73,7 @@ fn memory() -> Finding {
 fn isolation() -> Finding {
     let probe = agent0_sandbox::probe();
     let detail = match probe.isolation {
-        Some(level) => format!("isolation {level}"),
+        Some(level) => format!("isolation {level}; {}", working(&probe)),
         None => format!("no isolation can be had, and nothing runs without it:\n{probe}"),
     };
     let missing = || {
@@ -82,6 +82,12 @@ fn isolation() -> Finding {
     };
     let remedy = (probe.isolation != Some(agent0_sandbox::Isolation::Full)).then(missing).filter(|text| !text.is_empty());
     Finding { name: "sandbox", ok: probe.isolation.is_some(), detail, remedy }
+}
+
+/// What works, and in which form.
+fn working(probe: &agent0_sandbox::Probe) -> String {
+    let steps = probe.steps.iter().filter(|step| step.available).map(|step| format!("{}: {}", step.name, step.detail));
+    steps.collect::<Vec<_>>().join(", ")
 }
 
 fn python() -> Finding {
