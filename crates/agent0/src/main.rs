@@ -1,5 +1,6 @@
 //! The `agent0` command: one file per subcommand, this one says which.
 
+mod answers;
 mod bench;
 mod cli;
 mod doctor;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Model(args) => model::run(&args),
         Command::Sandbox(args) => sandbox::run(&args),
+        Command::Answers(args) => answers::run(&args),
         Command::Bench(args) => bench::run(&args),
     };
     done.unwrap_or_else(|error| {
