@@ -88,6 +88,13 @@ struct Output {
     write: Write,
 }
 
+/// Weights that are needed after a panel, asked for while the rows go through that.
+#[derive(Clone, Copy)]
+struct Ahead {
+    at: *const u32,
+    words: usize,
+}
+
 /// Rows go in blocks of a tile's height, `w` in panels.
 struct Product<'a> {
     cx: &'a Compute,
@@ -113,7 +120,9 @@ impl Product<'_> {
             // Neighbouring tasks share their panels, which thus come from memory once.
             let (g, c) = (i / chunks, i % chunks);
             let rows = c * CHUNK_ROWS..self.rows.min((c + 1) * CHUNK_ROWS);
-            self.task(rows, g * group..panels.min((g + 1) * group));
+            // Threads that keep step take every so manyth task.
+            let next = ((i + self.cx.threads()) / chunks * group).min(panels - 1);
+            self.task(rows, g * group..panels.min((g + 1) * group), next);
         };
         if self.rows * self.w.n() * self.w.k() < INLINE_WORK {
             (0..groups * chunks).for_each(task);
@@ -122,8 +131,8 @@ impl Product<'_> {
         }
     }
 
-    /// All outputs of some rows, the first of which begins a block, and some panels.
-    fn task(&self, rows: Range<usize>, panels: Range<usize>) {
+    /// All outputs of some rows, the first of which begins a block, and some panels. Panel `next` is likely to come next.
+    fn task(&self, rows: Range<usize>, panels: Range<usize>, next: usize) {
         let (steps, words) = (self.w.steps(), self.w.dtype().weight_words());
         // A single block of rows reads the weights once: no use in keeping them in cache.
         let single = rows.len() <= self.kernel.height();
@@ -132,30 +141,43 @@ impl Product<'_> {
         let mut partial = self.cx.scratch(parked * panels.len());
         for from in (0..steps.max(1)).step_by(block_steps.max(1)) {
             let steps = from..steps.min(from + block_steps);
-            let mut part = |rows: Range<usize>, p: usize, ahead: usize| {
+            let mut part = |rows: Range<usize>, p: usize, ahead: Ahead| {
                 let partial = if parked > 0 { &mut partial[p * parked..][..parked] } else { &mut [] };
                 self.panel(rows, panels.start + p, steps.clone(), partial, ahead);
             };
             if steps.end * words <= SHORT_ROWS {
                 for first in rows.clone().step_by(self.kernel.height()) {
                     let rows = first..rows.end.min(first + self.kernel.height());
-                    (0..panels.len()).for_each(|p| part(rows.clone(), p, 0));
+                    (0..panels.len()).for_each(|p| part(rows.clone(), p, Ahead { at: self.weights(panels.start + p, from), words: 0 }));
                 }
             } else {
-                let ahead = if single { 0 } else { steps.len() * words * PANEL };
-                (0..panels.len()).for_each(|p| part(rows.clone(), p, ahead));
+                for p in 0..panels.len() {
+                    let at = if p + 1 < panels.len() {
+                        self.weights(panels.start + p + 1, from)
+                    } else if steps.end < self.w.steps() {
+                        self.weights(panels.start, steps.end)
+                    } else {
+                        self.weights(next, 0)
+                    };
+                    let words = if single { 0 } else { steps.len() * words * PANEL };
+                    part(rows.clone(), p, Ahead { at, words });
+                }
             }
         }
     }
 
-    /// Some rows times one panel, along `steps`. Sums that are not finished are kept in `partial`. While the rows go
-    /// through the panel, the `ahead` words of weights after it are asked for.
-    fn panel(&self, rows: Range<usize>, panel: usize, steps: Range<usize>, partial: &mut [f32], ahead: usize) {
-        let (height, weight_words) = (self.kernel.height(), self.w.dtype().weight_words());
+    /// Where a panel's weights begin at `step`.
+    fn weights(&self, panel: usize, step: usize) -> *const u32 {
         let (weights, width) = self.w.panel(panel);
+        weights.as_ptr().wrapping_add(step * self.w.dtype().weight_words() * width)
+    }
+
+    /// Some rows times one panel, along `steps`. Sums that are not finished are kept in `partial`.
+    fn panel(&self, rows: Range<usize>, panel: usize, steps: Range<usize>, partial: &mut [f32], ahead: Ahead) {
+        let (height, weight_words) = (self.kernel.height(), self.w.dtype().weight_words());
+        let (weights, width) = (self.weights(panel, steps.start), self.w.panel(panel).1);
         let columns = width.min(self.w.n() - panel * PANEL);
         let (first, last) = (steps.start == 0, steps.end == self.w.steps());
-        let weights = weights.as_ptr().wrapping_add(steps.start * weight_words * width);
         let asked = (LINE_WORDS * steps.len() * weight_words).max(1);
         let whole = rows.len() / height;
         for (count, tile_rows, first_row) in [(whole, height, rows.start), (1, rows.len() % height, rows.start + whole * height)] {
@@ -178,8 +200,8 @@ impl Product<'_> {
                     b: weights.wrapping_add(strip.start),
                     b_step: width * weight_words,
                     ahead: PREFETCH_ROWS * width,
-                    next: weights.wrapping_add(steps.len() * weight_words * width),
-                    next_tiles: if strip.start == 0 { ahead.div_ceil(asked) } else { 0 },
+                    next: ahead.at,
+                    next_tiles: if strip.start == 0 { ahead.words.div_ceil(asked) } else { 0 },
                     start: if first { std::ptr::null() } else { parked },
                     start_row: PANEL,
                     out: parked,

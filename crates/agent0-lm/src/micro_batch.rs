@@ -19,8 +19,7 @@ use agent0_engine::TokenId;
 use crate::forward::{Batch, Row};
 use crate::lora::LoraWeights;
 
-/// Rows that fill a micro-batch: with more, products are no faster, activations no longer stay in the caches, and memory is
-/// touched that was not before.
+/// Rows that fill a micro-batch: with more, products are no faster, and memory is touched that was not before.
 const AMPLE_ROWS: usize = 512;
 /// A sequence joins a filled micro-batch when at least this part of it is there already.
 const WORTHWHILE_PART: usize = 4;
