@@ -18,7 +18,7 @@ fn death_and_poverty() {
         a_dead_zygote_is_replaced_and_its_calls_are_repeated_once(&sandbox);
         a_dropped_sandbox_leaves_no_process(sandbox);
     }
-    without_user_namespaces_landlock_is_what_is_left();
+    the_ladder_goes_down_step_by_step();
 }
 
 fn a_dead_zygote_is_replaced_and_its_calls_are_repeated_once(sandbox: &Sandbox) {
@@ -52,43 +52,85 @@ fn a_dropped_sandbox_leaves_no_process(sandbox: Sandbox) {
     eventually("all processes gone", || processes.iter().all(|&p| is_gone(p)).then_some(()));
 }
 
-/// In a user namespace that may have none below it, as in many containers.
-fn without_user_namespaces_landlock_is_what_is_left() {
-    let script = PoorLauncher::write();
-    let poor = |isolation| Sandbox::start(SandboxConfig { isolation, launcher: Some(script.0.clone()), ..plain_config() });
-    if !Command::new("/usr/bin/unshare").args(["-r", "sh", "-c", &format!("{POVERTY} && true")]).output().is_ok_and(|o| o.status.success())
-    {
-        println!("SKIPPED: unshare cannot make a machine without user namespaces here");
-        return;
-    }
-    let probe = probe_with(None, Some(&script.0));
-    assert_ne!(probe.isolation, Some(Isolation::Full), "{probe}");
-    assert!(!probe.steps[0].available && probe.steps[0].detail.contains("user.max_user_namespaces"), "{probe}");
-
-    let Err(SandboxError::NoIsolation(why)) = poor(Some(Isolation::Full)) else { panic!("full isolation cannot be had here") };
-    assert!(why.to_string().contains("namespaces: no, "), "{why}");
-
-    match poor(None) {
-        Ok(sandbox) => {
-            assert_eq!(sandbox.isolation(), Isolation::Landlock);
-            assert_eq!(output(&sandbox, "print(1 + 1)"), "2\n");
+/// What a container may take away, each imitated by a launcher that gives it up before it becomes the real one.
+fn the_ladder_goes_down_step_by_step() {
+    let may = |script: &str| Command::new("/bin/sh").args(["-c", &format!("{script} true")]).output().is_ok_and(|o| o.status.success());
+    let no_namespaces = "exec unshare -r sh -c 'echo 0 > /proc/sys/user/max_user_namespaces; exec \"$@\"' sh";
+    let single_user = "exec unshare -r";
+    let no_capabilities = "exec setpriv --bounding-set -all --inh-caps -all";
+    let forbid = |calls: &[i64]| format!("exec python3 -c '{FORBID}' {}", calls.iter().map(i64::to_string).collect::<Vec<_>>().join(","));
+    let containers = forbid(&[libc::SYS_unshare, libc::SYS_mount, libc::SYS_setns, libc::SYS_pivot_root]);
+    let old_kernel = forbid(&[libc::SYS_landlock_create_ruleset]);
+    let nothing = forbid(&[libc::SYS_unshare, libc::SYS_landlock_create_ruleset]);
+    let cases: [(&str, &[Option<Isolation>]); 6] = [
+        (single_user, &[Some(Isolation::Full)]),
+        (no_capabilities, &[Some(Isolation::Full), Some(Isolation::Landlock)]),
+        (no_namespaces, &[Some(Isolation::Landlock)]),
+        (&containers, &[Some(Isolation::Landlock)]),
+        (&old_kernel, &[Some(Isolation::Full)]),
+        (&nothing, &[None]),
+    ];
+    for (number, (script, levels)) in cases.into_iter().enumerate() {
+        if !may(script) {
+            println!("SKIPPED: this cannot be imitated here: {script}");
+            continue;
         }
-        Err(error) => assert!(matches!(error, SandboxError::NoIsolation(_)), "{error}"),
+        let launcher = PoorLauncher::write(number, script);
+        steps_down_to(&launcher, levels);
     }
 }
 
-const POVERTY: &str = "echo 0 > /proc/sys/user/max_user_namespaces";
+/// The level is one of `levels`, or one that this machine lacks anyway; calls work there and attacks do not.
+fn steps_down_to(launcher: &PoorLauncher, levels: &[Option<Isolation>]) {
+    let start = |config: SandboxConfig| Sandbox::start(SandboxConfig { launcher: Some(launcher.0.clone()), ..config });
+    let probe = probe_with(None, Some(&launcher.0));
+    if levels.contains(&None) {
+        assert_eq!(probe.isolation, None, "{probe}");
+        let Err(SandboxError::NoIsolation(why)) = start(plain_config()) else { panic!("there is nothing to isolate with") };
+        assert!(why.steps.iter().all(|step| step.available == (step.name == "seccomp")), "{why}");
+        // Only by hand, and it says so.
+        let unsafe_one = start(SandboxConfig { unsafe_no_isolation: true, ..plain_config() }).unwrap();
+        assert_eq!(unsafe_one.isolation(), Isolation::None);
+        assert_eq!(output(&unsafe_one, "print(1 + 1)"), "2\n");
+        return;
+    }
+    let sandbox = match start(SandboxConfig { unsafe_no_isolation: true, ..plain_config() }) {
+        Ok(sandbox) => sandbox,
+        Err(error) => panic!("{error}\n{probe}"),
+    };
+    let held = Some(sandbox.isolation());
+    assert!(levels.contains(&held) || probe_with(None, Some(&common::launcher())).isolation != Some(Isolation::Full), "{held:?}\n{probe}");
+    assert_eq!(output(&sandbox, "print(1 + 1)"), "2\n");
+    let attack = "import os, socket\nfor f in [os.fork, socket.socket, lambda: open('/etc/passwd'), lambda: open('/tmp/x', 'w')]:\n\
+                  \x20 try: f(); print('POSSIBLE')\n  except OSError: pass";
+    assert_eq!(output(&sandbox, attack), "");
+    if !levels.contains(&Some(Isolation::Full)) {
+        let Err(SandboxError::NoIsolation(why)) = start(SandboxConfig { isolation: Some(Isolation::Full), ..plain_config() }) else {
+            panic!("full isolation cannot be had here")
+        };
+        assert!(why.to_string().contains("namespaces: no, ") && why.to_string().contains("user.max_user_namespaces"), "{why}");
+    }
+}
 
-/// A launcher in a user namespace below which there can be none.
+/// Has the kernel refuse some system calls, as a container's profile does, and goes on as the program in its arguments.
+const FORBID: &str = "import ctypes, os, struct, sys
+calls = [int(number) for number in sys.argv[1].split(\",\")]
+rules = [struct.pack(\"HBBI\", 32, 0, 0, 0)]
+rules += [rule for call in calls for rule in (struct.pack(\"HBBI\", 21, 0, 1, call), struct.pack(\"HBBI\", 6, 0, 0, 0x50001))]
+rules = b\"\".join(rules + [struct.pack(\"HBBI\", 6, 0, 0, 0x7fff0000)])
+class Program(ctypes.Structure): _fields_ = [(\"length\", ctypes.c_ushort), (\"rules\", ctypes.c_char_p)]
+libc = ctypes.CDLL(None)
+libc.prctl(38, 1, 0, 0, 0)
+assert libc.prctl(22, 2, ctypes.byref(Program(len(rules) // 8, rules)), 0, 0) == 0
+os.execvp(sys.argv[2], sys.argv[2:])";
+
+/// A launcher that gives something up first.
 struct PoorLauncher(PathBuf);
 
 impl PoorLauncher {
-    fn write() -> Self {
-        let path = std::env::temp_dir().join(format!("agent0-poor-launcher-{}", std::process::id()));
-        let launcher = launcher();
-        let script =
-            format!("#!/bin/sh\nexec /usr/bin/unshare -r /bin/sh -c '{POVERTY}; exec \"$0\" \"$@\"' {} \"$@\"\n", launcher.display());
-        fs::write(&path, script).unwrap();
+    fn write(number: usize, script: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("agent0-poor-launcher-{}-{number}", std::process::id()));
+        fs::write(&path, format!("#!/bin/sh\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\n{script} {} \"$@\"\n", launcher().display())).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         Self(path)
     }
