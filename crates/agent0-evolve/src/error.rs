@@ -54,4 +54,14 @@ pub enum EvolveError {
         /// Model loaded.
         found: String,
     },
+    /// Weights that the run does not have yet.
+    #[error("run `{run}` has finished {finished} iterations: there is nothing after iteration {asked} yet; name an earlier one, or go on with the run")]
+    NotFinished {
+        /// The run.
+        run: String,
+        /// The iteration asked for.
+        asked: usize,
+        /// How many there are.
+        finished: usize,
+    },
 }

@@ -26,6 +26,7 @@ pub mod settings;
 pub mod store;
 mod summary;
 pub mod tensorboard;
+mod trained;
 
 pub use error::EvolveError;
 pub use folder::{RunFolder, default_name};
@@ -35,4 +36,5 @@ pub use place::{Phase, Place, Role, Slot};
 pub use run::{Agent, Findings, Machinery, Run};
 pub use sampling::Attempt;
 pub use settings::{ConfigError, Request};
+pub use trained::{Trained, find_run};
 pub use summary::{Example, IterationSummary, Summary, TimeSummary, summarise};

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use agent0_compute::{Dtype, Isa};
+use agent0_evolve::config::DtypeChoice;
 use agent0_evolve::{ConfigError, EvolveError, Request};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -72,6 +73,34 @@ impl EvolveArgs {
     pub fn request(&self) -> Request {
         Request { preset: self.preset.clone(), file: self.config.clone(), sets: self.sets.clone() }
     }
+}
+
+/// Whose weights answer. To be flattened into a command that has an argument `run`.
+#[derive(Args)]
+pub struct SubjectArgs {
+    /// A model known by name, a Hugging Face repository, or a path.
+    #[arg(long, conflicts_with = "run")]
+    pub model: Option<String>,
+    /// A PEFT adapter to put on the model.
+    #[arg(long, value_name = "DIR", conflicts_with = "run")]
+    pub adapter: Option<PathBuf>,
+    /// The run's agent as it was after this iteration; 0 is the base model. The newest by default.
+    #[arg(long, value_name = "N", requires = "run")]
+    pub iteration: Option<usize>,
+    /// The folder that runs are in.
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub runs: PathBuf,
+}
+
+/// How the engine computes, where that is to differ from the run's settings or the defaults.
+#[derive(Args)]
+pub struct EngineOptions {
+    /// Format of the frozen weights.
+    #[arg(long, value_enum)]
+    pub dtype: Option<Format>,
+    /// Threads to compute with.
+    #[arg(long)]
+    pub threads: Option<NonZeroUsize>,
 }
 
 #[derive(Args)]
@@ -336,6 +365,16 @@ pub enum Format {
 }
 
 impl Format {
+    /// The word of a run's settings for it.
+    pub fn choice(self) -> DtypeChoice {
+        match self {
+            Format::Auto => DtypeChoice::Auto,
+            Format::F32 => DtypeChoice::F32,
+            Format::Bf16 => DtypeChoice::Bf16,
+            Format::Q8 => DtypeChoice::Q8,
+        }
+    }
+
     /// The engine's word for it.
     pub fn dtype(self) -> Option<Dtype> {
         match self {

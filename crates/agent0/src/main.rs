@@ -10,6 +10,7 @@ mod progress;
 mod report;
 mod sandbox;
 mod setup;
+mod subject;
 mod terminal;
 
 use std::process::ExitCode;

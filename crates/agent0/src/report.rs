@@ -1,18 +1,17 @@
 //! `agent0 report`, and the summary at the end of a run.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use agent0_evolve::store::Store;
-use agent0_evolve::{IterationSummary, Summary, TimeSummary, settings, summarise};
+use agent0_evolve::{IterationSummary, Summary, TimeSummary, find_run, settings, summarise};
 
 use crate::cli::ReportArgs;
 use crate::terminal::duration;
 
 /// Runs the command.
 pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
-    let folder = find(&args.runs, &args.run);
+    let folder = find_run(&args.runs, &args.run);
     let store = Store::open_to_read(&folder)?;
     let config = settings::read_stored(&folder.join("config.toml"))?;
     let name = folder.file_name().map_or_else(|| args.run.clone(), |name| name.to_string_lossy().into_owned());
@@ -23,12 +22,6 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
         println!("{}", text(&summary));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// A run by its folder, or by its name under `runs`.
-fn find(runs: &Path, run: &str) -> PathBuf {
-    let path = PathBuf::from(run);
-    if path.join("run.db").is_file() { path } else { runs.join(run) }
 }
 
 /// A summary for people.

@@ -1,0 +1,62 @@
+//! Whose weights answer: an agent of a run, or a model with or without an adapter. Finds them; loads nothing by itself but the adapter.
+
+use std::path::PathBuf;
+
+use agent0_engine::{Engine, Weights};
+use agent0_evolve::config::Config;
+use agent0_evolve::{Phase, Request, Trained};
+use anyhow::Context;
+
+use crate::cli::{EngineOptions, SubjectArgs};
+
+/// A model that is used, not trained.
+pub struct Subject {
+    /// What reports call it: `laptop-x` or `laptop-x, iteration 2` for a run's agent, else the model as it was named.
+    pub name: String,
+    /// The settings it is used with: the run's own, or those of the default preset.
+    pub config: Config,
+    /// A PEFT folder; `None` is the base model alone.
+    pub adapter: Option<PathBuf>,
+}
+
+impl Subject {
+    /// What the command line names: the agent of `run` that `phase` trains, or the model of `args`.
+    pub fn choose(run: Option<&str>, args: &SubjectArgs, phase: Phase) -> anyhow::Result<Self> {
+        if let Some(run) = run {
+            let trained = Trained::open(&args.runs, run)?;
+            let adapter = trained.checkpoint(phase, args.iteration)?;
+            let name = match args.iteration {
+                Some(t) => format!("{}, iteration {t}", trained.name),
+                None => trained.name.clone(),
+            };
+            return Ok(Self { name, config: trained.config, adapter });
+        }
+        let mut config = Request::default().resolve()?;
+        if let Some(model) = &args.model {
+            config.model.clone_from(model);
+        }
+        let name = match &args.adapter {
+            Some(adapter) => format!("{} + {}", config.model, adapter.display()),
+            None => config.model.clone(),
+        };
+        Ok(Self { name, config, adapter: args.adapter.clone() })
+    }
+
+    /// The same, computed as `options` say.
+    pub fn computed(mut self, options: &EngineOptions) -> Self {
+        if let Some(dtype) = options.dtype {
+            self.config.engine.dtype = dtype.choice();
+        }
+        if let Some(threads) = options.threads {
+            self.config.engine.threads = threads.get();
+        }
+        self
+    }
+
+    /// Brings the adapter, if there is one, into an engine that holds the model.
+    pub async fn weights(&self, engine: &dyn Engine) -> anyhow::Result<Weights> {
+        let Some(folder) = &self.adapter else { return Ok(Weights::Base) };
+        let loaded = engine.load(folder).await;
+        loaded.map(Weights::Live).with_context(|| format!("the adapter in {} cannot be used with {}", folder.display(), self.config.model))
+    }
+}
