@@ -4,12 +4,14 @@ mod answers;
 mod bench;
 mod cli;
 mod doctor;
+mod eval;
 mod evolve;
 mod model;
 mod progress;
 mod report;
 mod sandbox;
 mod setup;
+mod stop;
 mod subject;
 mod terminal;
 
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
     }
     let done = match Cli::parse().command {
         Command::Evolve(args) => evolve::run(&args),
+        Command::Eval(args) => eval::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Model(args) => model::run(&args),
