@@ -1,7 +1,10 @@
 //! Rows out of the bytes of a file: JSON Lines, JSON, CSV or Parquet, told apart by content, and fields out of a row.
 //! Knows nothing of benchmarks.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use bytes::Bytes;
+use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::{Map, Value};
 
@@ -84,12 +87,17 @@ fn csv_rows(text: &str) -> Result<Vec<Numbered>, String> {
     Ok(reader.records().map(|record| record.map_or_else(wrong, row)).collect())
 }
 
+/// The library panics at some damaged bytes, which must not end the program.
 fn parquet_rows(bytes: Vec<u8>) -> Result<Vec<Numbered>, String> {
-    let damaged = |e| format!("damaged Parquet: {e}");
-    let reader = SerializedFileReader::new(Bytes::from(bytes)).map_err(damaged)?;
-    let rows = reader.get_row_iter(None).map_err(damaged)?;
-    let numbered = rows.enumerate().map(|(i, row)| Ok((i + 1, object(row.map_err(damaged)?.to_json_value()))));
-    numbered.collect()
+    let read = || -> Result<Vec<Numbered>, ParquetError> {
+        let reader = SerializedFileReader::new(Bytes::from(bytes))?;
+        let rows = reader.get_row_iter(None)?;
+        rows.enumerate().map(|(i, row)| Ok((i + 1, object(row?.to_json_value())))).collect()
+    };
+    match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(rows) => rows.map_err(|e| format!("damaged Parquet: {e}")),
+        Err(_) => Err("damaged Parquet".to_string()),
+    }
 }
 
 impl Row {

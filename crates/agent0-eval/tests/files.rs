@@ -133,4 +133,14 @@ fn files_that_give_nothing_are_errors_with_a_remedy() {
         fs::write(&path, &cut[..length]).unwrap();
         says(read_file(&path, find_benchmark("gsm8k").ok()).unwrap_err(), &["cut.parquet: damaged Parquet"]);
     }
+    let mut flipped = cut;
+    for at in (0..flipped.len()).step_by(7) {
+        flipped[at] ^= 0x10;
+        fs::write(&path, &flipped).unwrap();
+        // Some bytes do not matter, or change a text only; none may end the program.
+        if let Err(error) = read_file(&path, find_benchmark("gsm8k").ok()) {
+            says(error, &["cut.parquet"]);
+        }
+        flipped[at] ^= 0x10;
+    }
 }
