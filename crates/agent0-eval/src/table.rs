@@ -1,5 +1,6 @@
 //! One table of several models' scores: rows are models with or without their tool, columns benchmarks and averages. The best of a
-//! column is bold; each score is held against the first row's on the questions that both were asked.
+//! column is bold. Each score is held against the first model's with the same use of the tool, on the questions that both were asked;
+//! the first model's own second row against its first.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -48,11 +49,11 @@ pub struct Cell {
     pub questions: usize,
     /// Whether no measured row has a higher score in this column.
     pub best: bool,
-    /// Less the first row's score on common questions.
+    /// How it compares with the score it is held against.
     pub delta: Option<Delta>,
 }
 
-/// How a score compares with the first row's.
+/// How a score compares with the one it is held against.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Delta {
     /// The difference of the means on common questions.
@@ -80,12 +81,16 @@ impl Table {
     pub fn new(results: &[Results], published: bool) -> Self {
         let names = columns(results, published);
         let mut rows = Vec::new();
-        for of in results {
-            let tools = [Tool::Off, Tool::On].into_iter().filter(|tool| of.results.iter().any(|score| score.tool == *tool));
-            rows.extend(tools.map(|tool| (of, tool)));
+        for (index, of) in results.iter().enumerate() {
+            let mut tools = [Tool::Off, Tool::On].into_iter().filter(|tool| of.results.iter().any(|score| score.tool == *tool));
+            if index == 0 {
+                let first = tools.next();
+                rows.extend(first.map(|tool| measured_row(of, tool, None, &names)));
+                rows.extend(tools.map(|tool| measured_row(of, tool, first.map(|first| (of, first)), &names)));
+            } else {
+                rows.extend(tools.map(|tool| measured_row(of, tool, Some((&results[0], tool)), &names)));
+            }
         }
-        let first = rows.first().copied();
-        let mut rows: Vec<TableRow> = rows.into_iter().map(|row| measured_row(row, first, &names)).collect();
         mark_best(&mut rows, names.len());
         if published {
             rows.extend(PUBLISHED.iter().map(|row| TableRow {
@@ -105,8 +110,8 @@ impl Table {
             let cells: Vec<String> = row.cells.iter().map(|cell| cell.as_ref().map_or("–".to_owned(), markdown_cell)).collect();
             let _ = writeln!(text, "| {} | {} |", row.name.replace('|', "\\|"), cells.join(" | "));
         }
-        text + "\nAccuracy in per cent ± standard error; bold: the best measured. In brackets: against the first row on the questions that \
-                both were asked, * p < 0.05, ** p < 0.01 (McNemar's exact test; the paired bootstrap where questions have several answers).\n"
+        text + "\nAccuracy in per cent ± standard error; bold: the best measured. In brackets: against the first model with the same use \
+                of the tool, its own second row against its first, on the questions that both were asked, * p < 0.05, ** p < 0.01 (McNemar's exact test; the paired bootstrap where questions have several answers).\n"
     }
 
     /// The table as comma-separated values, one line for each cell.
@@ -158,15 +163,15 @@ fn average(column: &str, of: &crate::Averages) -> Option<f64> {
     }
 }
 
-fn measured_row((of, tool): (&Results, Tool), first: Option<(&Results, Tool)>, columns: &[String]) -> TableRow {
+/// The scores of a model, each held against those of `base`.
+fn measured_row(of: &Results, tool: Tool, base: Option<(&Results, Tool)>, columns: &[String]) -> TableRow {
     let averages = of.averages(tool);
-    let is_first = first.is_some_and(|(base, base_tool)| std::ptr::eq(base, of) && base_tool == tool);
     let cell = |column: &String| {
         if let Some(score) = average(column, &averages) {
             return Some(plain_cell(score));
         }
         let score = of.score(column, tool)?;
-        let base = first.filter(|_| !is_first).and_then(|(base, base_tool)| base.score(column, base_tool));
+        let base = base.and_then(|(base, base_tool)| base.score(column, base_tool));
         Some(Cell {
             stderr: score.stderr,
             questions: score.rows,
@@ -253,23 +258,24 @@ mod tests {
     }
 
     #[test]
-    fn models_are_held_against_the_first_on_common_questions() {
-        let base = results("base", vec![bench("gsm8k", 10, 40), bench("mine", 1, 2)]);
-        let better = results("a, b", vec![bench("gsm8k", 10, 20), Score { tool: Tool::Off, ..bench("gsm8k", 30, 40) }]);
+    fn models_are_held_against_the_first_with_the_same_tool() {
+        let without = |score: Score| Score { tool: Tool::Off, ..score };
+        let base = results("base", vec![bench("gsm8k", 10, 40), without(bench("gsm8k", 4, 40)), bench("mine", 1, 2)]);
+        let better = results("a, b", vec![bench("gsm8k", 10, 20), without(bench("gsm8k", 30, 40))]);
         let table = Table::new(&[base, better], false);
         assert_eq!(table.columns, ["GSM8K", "mine"]);
         let names: Vec<&str> = table.rows.iter().map(|row| row.name.as_str()).collect();
-        assert_eq!(names, ["base (tool)", "a, b (no tool)", "a, b (tool)"]);
+        assert_eq!(names, ["base (no tool)", "base (tool)", "a, b (no tool)", "a, b (tool)"]);
         let cell = |row: usize| table.rows[row].cells[0].clone().unwrap();
-        assert_eq!((cell(0).score, cell(0).delta, cell(0).best), (0.25, None, false));
-        let delta = cell(1).delta.unwrap();
-        assert_eq!((delta.delta, delta.questions, delta.test, cell(1).best), (0.5, 40, "mcnemar", true));
-        assert!(delta.p < 0.01);
-        let common = cell(2).delta.unwrap();
-        assert_eq!((common.delta, common.questions, common.p), (0.0, 20, 1.0), "both solve ten of the twenty");
-        assert_eq!(table.rows[1].cells[1], None);
+        let delta = |row: usize| cell(row).delta.map(|delta| (delta.delta, delta.questions, delta.test));
+        assert_eq!((cell(0).score, delta(0), cell(0).best), (0.1, None, false));
+        assert_eq!(delta(1), Some((0.15, 40, "mcnemar")), "the tool's own gain");
+        assert_eq!((delta(2), cell(2).best), (Some((0.65, 40, "mcnemar")), true));
+        assert!(cell(2).delta.unwrap().p < 0.01);
+        assert_eq!((delta(3), cell(3).delta.unwrap().p), (Some((0.0, 20, "mcnemar")), 1.0), "both solve ten of the common twenty");
+        assert_eq!(table.rows[2].cells[1], None);
         let text = table.markdown();
-        assert!(text.contains("| a, b (no tool) | **75.0** ± 6.9 (+50.0\\*\\*) | – |"), "{text}");
+        assert!(text.contains("| a, b (no tool) | **75.0** ± 6.9 (+65.0\\*\\*) | – |"), "{text}");
         assert!(table.csv().contains("\"a, b (tool)\",true,\"GSM8K\",0.5,"), "{}", table.csv());
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use agent0_answers::{Grader, MathVerify};
+use agent0_answers::{Grader, MathVerify, boxed};
 use agent0_eval::{Benchmark, Grading, Question, benchmarks, grade, letter, read_file};
 use agent0_provision::{Cache, python_env};
 use agent0_sandbox::{Sandbox, SandboxConfig};
@@ -19,7 +19,7 @@ const WRONG: usize = 200;
 const OWN: [(&str, &[&str]); 10] = [
     ("amc23", &["27", "36.0", "3159", "\\frac{1}{2}"]),
     ("minerva", &["1.6", "4.5e33", "\\frac{1}{2}+x", "2.2 \\times 10^{-6}", "I(0) e^{-t/RC}"]),
-    ("math500", &["\\left( 3, \\frac{\\pi}{2} \\right)", "p - q", "\\frac{14}{3}", "2k+2", "\\text{even}", "10\\%"]),
+    ("math500", &MATH500),
     ("gsm8k", &["18", "2,125", "70000", "-4"]),
     ("olympiadbench", &["2", "$\\frac{1}{2 n+2}$", "$(1,2),(3,4)$", "$3 \\sqrt{13}$", "$2^{1009}-1$"]),
     ("aime24", &["204", "025"]),
@@ -27,6 +27,40 @@ const OWN: [(&str, &[&str]); 10] = [
     ("supergpqa", &["A", "J"]),
     ("mmlu_pro", &["B", "I"]),
     ("bbeh", &["(B)", "unknown", "17", "[3, 4, 5]", "proved", "a, b, c"]),
+];
+
+/// Gold answers like those of MATH-500, whose public rows may not be at hand.
+const MATH500: [&str; 30] = [
+    "\\left( 3, \\frac{\\pi}{2} \\right)",
+    "p - q",
+    "\\frac{14}{3}",
+    "2k+2",
+    "\\text{even}",
+    "10\\%",
+    "6 - 5i",
+    "\\sqrt{51}",
+    "[-2,7]",
+    "(-\\infty, 3) \\cup (5, \\infty)",
+    "x^3 + 3x - 6",
+    "\\begin{pmatrix} -1/3 \\\\ 2/3 \\\\ 5/3 \\end{pmatrix}",
+    "1,-2",
+    "\\frac{3}{56}",
+    "4210_{5}",
+    "\\$32,348",
+    "90^\\circ",
+    "3\\sqrt{13}",
+    "12 + 12\\sqrt{3}",
+    "\\frac{\\sqrt{3}}{3}",
+    "y = 2x + 3",
+    "0.15",
+    "-50",
+    "2516_8",
+    "\\pi",
+    "e^{2}",
+    "\\{1, 4, 9\\}",
+    "5.4 \\text{ cents}",
+    "7 \\frac{1}{2}",
+    "11111111100",
 ];
 
 /// Gold answers of the public files that are not right when given as the answer, and why.
@@ -68,7 +102,8 @@ async fn gold_answers_are_right_and_changed_ones_are_wrong() {
 async fn examine(benchmark: &Benchmark, questions: &[Question], grader: &Grader) -> Found {
     let mut found = Found::default();
     let is_right = async |question: &Question, answer: &str| {
-        grade(question, benchmark.grading, Some(answer), "", grader).await.unwrap().correct
+        let text = format!("So it is \\boxed{{{answer}}}.");
+        grade(question, benchmark.grading, boxed(&text), &text, grader).await.unwrap().correct
     };
     for question in questions {
         found.gold += 1;
@@ -152,7 +187,10 @@ fn own(benchmark: &Benchmark) -> Vec<Question> {
         choices: choices.clone(),
         subject: None,
     };
-    answers[benchmark.name].iter().enumerate().map(question).collect()
+    // Where answers are whole numbers, some more of them.
+    let numbers: Vec<String> = if benchmark.name.starts_with("aime") { (1..30).map(|i| (37 * i % 1000).to_string()).collect() } else { Vec::new() };
+    let answers: Vec<&str> = answers[benchmark.name].iter().copied().chain(numbers.iter().map(String::as_str)).collect();
+    answers.iter().enumerate().map(question).collect()
 }
 
 /// The rows of files in `folder` whose names begin with the benchmark's.

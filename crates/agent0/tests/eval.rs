@@ -97,11 +97,12 @@ fn a_killed_evaluation_goes_on_and_a_repeated_one_gives_the_same_numbers() {
     assert!(compared.status.success(), "{}", stderr(&compared));
     let table = last_line(&compared);
     assert_eq!(table["rows"].as_array().unwrap().iter().filter(|row| row["measured"] == true).count(), 4);
-    let delta = &table["rows"][2]["cells"][0]["delta"];
+    let column = table["columns"].as_array().unwrap().iter().position(|title| title == "mine").unwrap();
+    let delta = &table["rows"][2]["cells"][column]["delta"];
     assert_eq!((&delta["delta"], &delta["p"], &delta["questions"]), (&0.0.into(), &1.0.into(), &4.into()), "the same answers: {table}");
     assert!(stdout(&compared).contains("published, not measured"));
     let file = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
-    assert!(file("t.md").starts_with("| model | mine |") && file("t.csv").starts_with("model,") && file("t.json").starts_with('{'));
+    assert!(file("t.md").contains("| mine |") && file("t.csv").starts_with("model,") && file("t.json").starts_with('{'));
 }
 
 #[test]
