@@ -5,6 +5,7 @@ mod bench;
 mod cli;
 mod doctor;
 mod evolve;
+mod export;
 mod model;
 mod progress;
 mod report;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Evolve(args) => evolve::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Model(args) => model::run(&args),
         Command::Sandbox(args) => sandbox::run(&args),
