@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use agent0_compute::Dtype;
 use agent0_engine::{Codec, Engine, Message, Role, ScoreRequest, TokenId, Weights};
 use agent0_lm::{
-    Checkpoint, Export, ExportError, LayerTensor, LocalEngine, LocalOptions, Tensor, Tokenizer, WeightFormat, export_adapter,
-    export_model, open,
+    Checkpoint, Export, ExportError, LayerTensor, LocalEngine, LocalOptions, Tensor, Tokenizer, WeightFormat, export_adapter, export_model,
+    open,
 };
 use serde::Deserialize;
 use tempfile::TempDir;
