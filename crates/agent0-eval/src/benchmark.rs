@@ -57,7 +57,11 @@ static BENCHMARKS: [Benchmark; 10] = [
         name: "minerva",
         title: "Minerva",
         grading: Grading::Math,
-        sources: &[at("math-ai/minervamath", "test.jsonl"), at("svc-huggingface/minerva-math", "test.jsonl"), at("zwhe99/simplerl-minerva-math", "*test*")],
+        sources: &[
+            at("math-ai/minervamath", "test.jsonl"),
+            at("svc-huggingface/minerva-math", "test.jsonl"),
+            at("zwhe99/simplerl-minerva-math", "*test*"),
+        ],
         published_rows: 272,
         form: forms::mathematics,
     },
@@ -81,7 +85,10 @@ static BENCHMARKS: [Benchmark; 10] = [
         name: "olympiadbench",
         title: "OlympiadBench",
         grading: Grading::Math,
-        sources: &[at("Hothan/OlympiadBench", "OlympiadBench/OE_TO_maths_en_COMP/*.parquet"), at("zwhe99/simplerl-OlympiadBench", "*test*")],
+        sources: &[
+            at("Hothan/OlympiadBench", "OlympiadBench/OE_TO_maths_en_COMP/*.parquet"),
+            at("zwhe99/simplerl-OlympiadBench", "*test*"),
+        ],
         published_rows: 674,
         form: forms::olympiad,
     },
@@ -89,7 +96,11 @@ static BENCHMARKS: [Benchmark; 10] = [
         name: "aime24",
         title: "AIME24",
         grading: Grading::Math,
-        sources: &[at("HuggingFaceH4/aime_2024", "data/train-*.parquet"), at("math-ai/aime24", "test-*.parquet"), at("Maxwell-Jia/AIME_2024", "aime_2024_problems.parquet")],
+        sources: &[
+            at("HuggingFaceH4/aime_2024", "data/train-*.parquet"),
+            at("math-ai/aime24", "test-*.parquet"),
+            at("Maxwell-Jia/AIME_2024", "aime_2024_problems.parquet"),
+        ],
         published_rows: 30,
         form: forms::mathematics,
     },
@@ -97,7 +108,11 @@ static BENCHMARKS: [Benchmark; 10] = [
         name: "aime25",
         title: "AIME25",
         grading: Grading::Math,
-        sources: &[at("math-ai/aime25", "test.jsonl"), at("opencompass/AIME2025", "aime2025-*.jsonl"), at("yentinglin/aime_2025", "data/train-*.parquet")],
+        sources: &[
+            at("math-ai/aime25", "test.jsonl"),
+            at("opencompass/AIME2025", "aime2025-*.jsonl"),
+            at("yentinglin/aime_2025", "data/train-*.parquet"),
+        ],
         published_rows: 30,
         form: forms::mathematics,
     },
@@ -162,8 +177,7 @@ mod tests {
     #[test]
     fn entries_are_well_formed() {
         let names: Vec<&str> = benchmarks().iter().map(|b| b.name).collect();
-        let published =
-            ["amc23", "minerva", "math500", "gsm8k", "olympiadbench", "aime24", "aime25", "supergpqa", "mmlu_pro", "bbeh"];
+        let published = ["amc23", "minerva", "math500", "gsm8k", "olympiadbench", "aime24", "aime25", "supergpqa", "mmlu_pro", "bbeh"];
         assert_eq!(names, published);
         for benchmark in benchmarks() {
             assert!(!benchmark.sources.is_empty());

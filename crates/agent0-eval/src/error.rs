@@ -1,6 +1,6 @@
 //! Why a benchmark could not be read or run, and what to do about it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use agent0_provision::ProvisionError;
 
@@ -52,7 +52,59 @@ pub enum EvalError {
         /// One line per place tried.
         attempts: Vec<String>,
     },
+    /// A file or folder of an evaluation.
+    #[error("{path}: {source}; if the disk is full, make room; the same command goes on where it was")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Another process appends to these records.
+    #[error("{0} is in use by another process; wait for it, or give --out for another folder")]
+    InUse(PathBuf),
+    /// Records that cannot be read.
+    #[error("{path}, line {line}: {cause}; the file is damaged: delete that line to ask for its answer again")]
+    Records {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        cause: String,
+    },
+    /// Results that cannot be read.
+    #[error("{path}: {cause}; the file is damaged, or of another version: delete it and evaluate again, which keeps all answers")]
+    Results {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: String,
+    },
+    /// A folder with the results of another model.
+    #[error("{folder} holds results of {holds}, not of {asked} (other weights, or computed otherwise); give --out for another folder")]
+    OtherModel {
+        /// The folder.
+        folder: PathBuf,
+        /// Whose results it holds.
+        holds: String,
+        /// Whose were to be put there.
+        asked: String,
+    },
+    /// An answer could not be brought.
+    #[error(transparent)]
+    Rollout(#[from] agent0_rl::RolloutError),
+    /// An answer could not be graded.
+    #[error(transparent)]
+    Answers(#[from] agent0_answers::AnswerError),
     /// The cache or the disk failed.
     #[error(transparent)]
     Provision(#[from] ProvisionError),
+}
+
+impl EvalError {
+    /// A failure of the disk at `path`.
+    pub(crate) fn io(path: &Path) -> impl Fn(std::io::Error) -> Self + '_ {
+        |source| Self::Io { path: path.to_owned(), source }
+    }
 }

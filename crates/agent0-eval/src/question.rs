@@ -1,5 +1,7 @@
 //! Questions as they come out of a file, whatever its form, and the rows that did not become one.
 
+use serde::{Deserialize, Serialize};
+
 /// One question with its gold answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
@@ -29,7 +31,7 @@ pub struct Rejected {
 }
 
 /// Where questions came from, for the record.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// The path of a file, or `org/name@commit file` of the hub; several files are separated by commas.
     pub source: String,

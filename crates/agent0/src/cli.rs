@@ -27,6 +27,8 @@ pub struct Cli {
 pub enum Command {
     /// Start a co-evolution, or go on with one.
     Evolve(EvolveArgs),
+    /// Score a model, an adapter or a run on benchmarks, or compare scores.
+    Eval(EvalArgs),
     /// Sum up a run: rewards, frontier, tool use, example tasks.
     Report(ReportArgs),
     /// Write what a run has trained for other programs: a PEFT adapter, or a Hugging Face model.
@@ -104,6 +106,85 @@ pub struct EngineOptions {
     /// Threads to compute with.
     #[arg(long)]
     pub threads: Option<NonZeroUsize>,
+}
+
+#[derive(Args)]
+pub struct EvalArgs {
+    /// The run whose executor is scored: its folder, or its name under --runs.
+    pub run: Option<String>,
+    #[command(flatten)]
+    pub subject: SubjectArgs,
+    #[command(flatten)]
+    pub engine: EngineOptions,
+    /// Benchmarks: amc23, minerva, math500, gsm8k, olympiadbench, aime24, aime25, supergpqa, mmlu_pro, bbeh, or all.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub bench: Vec<String>,
+    /// A file in place of a benchmark's download (`gsm8k=test.parquet`), or of your own: rows {id, question, answer, choices?, subject?}.
+    #[arg(long, value_name = "[BENCHMARK=]FILE")]
+    pub data: Vec<String>,
+    /// With the Python tool, without it, or both.
+    #[arg(long, value_enum, default_value_t = ToolUse::On)]
+    pub tool: ToolUse,
+    /// How answers are drawn. paper: one greedy answer, and the mean of 32 sampled ones for AMC and AIME. greedy: one greedy answer.
+    /// sampled: all at temperature 1.
+    #[arg(long, value_enum, default_value_t = EvalPreset::Paper)]
+    pub preset: EvalPreset,
+    /// Ask so many questions of each benchmark, drawn by the seed. A larger number asks the same ones and more.
+    #[arg(long, value_name = "QUESTIONS")]
+    pub limit: Option<NonZeroUsize>,
+    /// Seed of the questions drawn and of the answers sampled.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Answers to each question, in place of the preset's number; its score is the share of right ones.
+    #[arg(long, value_name = "ANSWERS")]
+    pub samples: Option<NonZeroUsize>,
+    /// Temperature, in place of the preset's; 0 is greedy.
+    #[arg(long, value_parser = temperature)]
+    pub temperature: Option<f32>,
+    /// Most tokens sampled for an answer [default: 4096].
+    #[arg(long, value_name = "TOKENS")]
+    pub max_tokens: Option<NonZeroUsize>,
+    /// Most programs run for an answer [default: 4].
+    #[arg(long, value_name = "CALLS")]
+    pub max_turns: Option<usize>,
+    /// Where results and all answers are kept; by default under evals/ in the run's folder, or in evals/ here.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Go on without rows that are wrong and benchmarks that cannot be had; the score says what was left out.
+    #[arg(long)]
+    pub keep_going: bool,
+    /// Compare results: folders that --out named, names under evals/, or runs with all their scored iterations. The first is what the
+    /// others are held against.
+    #[arg(long, value_name = "RESULTS", num_args = 1.., conflicts_with_all = ["run", "model", "adapter", "bench", "data", "out"])]
+    pub compare: Vec<String>,
+    /// Add the published scores of the paper to a comparison, marked as not measured.
+    #[arg(long, requires = "compare")]
+    pub published: bool,
+    /// Write a comparison to a file too: .md, .csv or .json.
+    #[arg(long, value_name = "FILE", requires = "compare")]
+    pub save: Vec<PathBuf>,
+    /// Make the last line of standard output one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Show no progress.
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Whether a model has its Python.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ToolUse {
+    On,
+    Off,
+    Both,
+}
+
+/// A named way to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EvalPreset {
+    Paper,
+    Greedy,
+    Sampled,
 }
 
 #[derive(Args)]
@@ -468,6 +549,12 @@ impl FromStr for Shape {
             _ => Err("wanted are sequences and tokens, at least 1x2, such as 8x512".into()),
         }
     }
+}
+
+/// A temperature that can be sampled at.
+fn temperature(text: &str) -> Result<f32, String> {
+    let parsed = text.parse().map_err(|_| "a number is wanted".to_owned())?;
+    if (0.0..=f32::MAX).contains(&parsed) { Ok(parsed) } else { Err("0 or more is wanted".to_owned()) }
 }
 
 /// An instruction set of this machine by its name.

@@ -4,6 +4,7 @@ mod answers;
 mod bench;
 mod cli;
 mod doctor;
+mod eval;
 mod evolve;
 mod export;
 mod model;
@@ -11,6 +12,7 @@ mod progress;
 mod report;
 mod sandbox;
 mod setup;
+mod stop;
 mod subject;
 mod terminal;
 
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
     }
     let done = match Cli::parse().command {
         Command::Evolve(args) => evolve::run(&args),
+        Command::Eval(args) => eval::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Doctor(args) => doctor::run(&args),

@@ -1,6 +1,6 @@
 //! Brings what a run needs: model, tokenizer, Python environment, sandbox, grader.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use agent0_answers::{Grader, MathVerify};
@@ -16,6 +16,8 @@ use crate::terminal::{SetupProgress, Terminal};
 
 /// What a run needs, running.
 pub struct Equipment {
+    /// Where the model's file or folder is.
+    pub model: PathBuf,
     pub engine: LocalEngine,
     pub tokenizer: Arc<Tokenizer>,
     pub sandbox: Arc<Sandbox>,
@@ -46,7 +48,7 @@ pub fn equip(config: &Config, terminal: &Terminal) -> anyhow::Result<Equipment> 
         terminal.line(&format!("note: {note}"));
     }
     let grader = Grader::new(Some(Arc::new(MathVerify::new(sandbox.clone()))));
-    Ok(Equipment { engine, tokenizer, sandbox, grader })
+    Ok(Equipment { model, engine, tokenizer, sandbox, grader })
 }
 
 fn start_sandbox(python: &Path, config: &Config) -> anyhow::Result<Sandbox> {
