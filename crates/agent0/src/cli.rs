@@ -8,7 +8,8 @@ use std::str::FromStr;
 
 use agent0_compute::{Dtype, Isa};
 use agent0_evolve::config::DtypeChoice;
-use agent0_evolve::{ConfigError, EvolveError, Request};
+use agent0_evolve::{ConfigError, EvolveError, Phase, Request};
+use agent0_lm::WeightFormat;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// One command co-evolves a language model from zero data.
@@ -30,6 +31,8 @@ pub enum Command {
     Eval(EvalArgs),
     /// Sum up a run: rewards, frontier, tool use, example tasks.
     Report(ReportArgs),
+    /// Write what a run has trained for other programs: a PEFT adapter, or a Hugging Face model.
+    Export(ExportArgs),
     /// Say what this machine offers, and what to do about what is missing.
     Doctor(DoctorArgs),
     /// List the models known by name, or fetch one.
@@ -194,6 +197,68 @@ pub struct ReportArgs {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ExportArgs {
+    /// The run's folder, or its name under --runs.
+    #[arg(required_unless_present_any = ["model", "adapter"])]
+    pub run: Option<String>,
+    #[command(flatten)]
+    pub subject: SubjectArgs,
+    /// The agent whose adapter it is.
+    #[arg(long, value_enum, default_value_t = AgentName::Executor)]
+    pub agent: AgentName,
+    /// Write the whole model, the adapter merged into its weights.
+    #[arg(long)]
+    pub merge: bool,
+    /// Format of the merged model's weights; bf16 by default.
+    #[arg(long, value_enum, requires = "merge")]
+    pub dtype: Option<ExportFormat>,
+    /// The folder to make.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// One of the two agents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AgentName {
+    /// Solves tasks.
+    Executor,
+    /// Writes tasks.
+    Curriculum,
+}
+
+impl AgentName {
+    /// The phase that trains it.
+    pub fn phase(self) -> Phase {
+        match self {
+            AgentName::Executor => Phase::Executor,
+            AgentName::Curriculum => Phase::Curriculum,
+        }
+    }
+}
+
+/// Format of an exported model's weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Exact: 4 bytes a weight.
+    F32,
+    /// Rounded: 2 bytes a weight.
+    Bf16,
+}
+
+impl ExportFormat {
+    /// The engine's word for it.
+    pub fn format(self) -> WeightFormat {
+        match self {
+            ExportFormat::F32 => WeightFormat::F32,
+            ExportFormat::Bf16 => WeightFormat::Bf16,
+        }
+    }
 }
 
 #[derive(Args)]

@@ -6,6 +6,7 @@ mod cli;
 mod doctor;
 mod eval;
 mod evolve;
+mod export;
 mod model;
 mod progress;
 mod report;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Command::Evolve(args) => evolve::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Model(args) => model::run(&args),
         Command::Sandbox(args) => sandbox::run(&args),
