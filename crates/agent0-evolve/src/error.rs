@@ -55,7 +55,9 @@ pub enum EvolveError {
         found: String,
     },
     /// Weights that the run does not have yet.
-    #[error("run `{run}` has finished {finished} iterations: there is nothing after iteration {asked} yet; name an earlier one, or go on with the run")]
+    #[error(
+        "run `{run}` has finished {finished} iterations: there is nothing after iteration {asked} yet; name an earlier one, or go on with the run"
+    )]
     NotFinished {
         /// The run.
         run: String,

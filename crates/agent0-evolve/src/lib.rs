@@ -36,5 +36,5 @@ pub use place::{Phase, Place, Role, Slot};
 pub use run::{Agent, Findings, Machinery, Run};
 pub use sampling::Attempt;
 pub use settings::{ConfigError, Request};
-pub use trained::{Trained, find_run};
 pub use summary::{Example, IterationSummary, Summary, TimeSummary, summarise};
+pub use trained::{Trained, find_run};
