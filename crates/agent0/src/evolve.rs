@@ -10,6 +10,7 @@ use crate::cli::EvolveArgs;
 use crate::progress::Progress;
 use crate::report;
 use crate::setup::{Equipment, equip};
+use crate::stop::stop_signal;
 use crate::terminal::Terminal;
 
 /// How the work ended, when it did not fail.
@@ -75,15 +76,6 @@ fn work(folder: RunFolder, equipment: &Equipment, terminal: &Terminal, verbose: 
             stop = stop_signal() => stop.map(|()| Ending::Interrupted).context("waiting for Ctrl-C"),
         }
     })
-}
-
-/// Comes back at Ctrl-C or a polite request to end.
-async fn stop_signal() -> std::io::Result<()> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        pressed = tokio::signal::ctrl_c() => pressed,
-        _ = terminate.recv() => Ok(()),
-    }
 }
 
 /// The last words: the summary, a message, and the JSON line if asked for.

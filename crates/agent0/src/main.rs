@@ -9,7 +9,11 @@ mod model;
 mod progress;
 mod report;
 mod sandbox;
+mod serve;
 mod setup;
+mod solve;
+mod speech;
+mod stop;
 mod subject;
 mod terminal;
 
@@ -26,6 +30,8 @@ fn main() -> ExitCode {
     }
     let done = match Cli::parse().command {
         Command::Evolve(args) => evolve::run(&args),
+        Command::Solve(args) => solve::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Model(args) => model::run(&args),
