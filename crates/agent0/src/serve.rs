@@ -40,7 +40,7 @@ use crate::subject::Subject;
 use crate::terminal::Terminal;
 use refusal::Refusal;
 use reply::{Answer, Finish, Reply};
-use request::{Asked, ChatRequest, CompletionRequest, Prompt};
+use request::{Asked, ChatRequest, CompletionRequest, Prompt, check_prompt};
 
 /// The largest request.
 const BODY_MAX: usize = 16 << 20;
@@ -193,6 +193,7 @@ async fn chat(State(service): State<Arc<Service>>, body: Body) -> Result<Respons
         messages.insert(0, Message::new(Role::System, service.system.clone()));
     }
     let prompt = service.codec().chat(&messages).map_err(|error| Refusal::of("messages", &error.to_string()))?;
+    check_prompt(&prompt, service.speaker.engine.info())?;
     let reply = Reply::chat(&service.model, &service.speaker.engine.info().numerics, &asked);
     answer(&service, reply, &asked, manner, vec![(prompt, String::new())]).await
 }
@@ -200,15 +201,19 @@ async fn chat(State(service): State<Arc<Service>>, body: Body) -> Result<Respons
 async fn completions(State(service): State<Arc<Service>>, body: Body) -> Result<Response, Refusal> {
     let Json(body) = body?;
     let CompletionRequest { prompts, echo, asked } = CompletionRequest::parse(body, &service.model, &service.params)?;
+    let codec = service.codec();
     let read = |prompt: Prompt| {
-        let (ids, text) = match prompt {
-            Prompt::Text(text) => (service.codec().encode(&text).map_err(|error| Refusal::of("prompt", &error.to_string()))?, text),
-            Prompt::Ids(ids) => {
-                let text = service.codec().decode(&ids);
-                (ids, text)
-            }
+        let ids = match &prompt {
+            Prompt::Text(text) => codec.encode(text).map_err(|error| Refusal::of("prompt", &error.to_string()))?,
+            Prompt::Ids(ids) => ids.clone(),
         };
-        Ok((ids, if echo { text } else { String::new() }))
+        check_prompt(&ids, service.speaker.engine.info())?;
+        let begun = match prompt {
+            _ if !echo => String::new(),
+            Prompt::Text(text) => text,
+            Prompt::Ids(ids) => codec.decode(&ids),
+        };
+        Ok((ids, begun))
     };
     let prompts = prompts.into_iter().map(read).collect::<Result<Vec<_>, Refusal>>()?;
     let reply = Reply::completion(&service.model, &service.speaker.engine.info().numerics, &asked);
@@ -223,10 +228,6 @@ async fn answer(
     manner: Manner,
     prompts: Vec<(Vec<u32>, String)>,
 ) -> Result<Response, Refusal> {
-    let info = service.speaker.engine.info();
-    for (ids, _) in &prompts {
-        request::check_prompt(ids, info)?;
-    }
     let place = service.place()?;
     let prompt_tokens = prompts.iter().map(|(ids, _)| ids.len()).sum();
     let (begun, attempts): (Vec<String>, Vec<Attempt>) = attempts(prompts, asked, manner).unzip();

@@ -26,7 +26,9 @@ impl Server {
     }
 
     fn changed(stretches: &[&[&str]], results: Option<&[&str]>, change: impl FnOnce(&mut Service)) -> Self {
-        let engine = Arc::new(ScriptedEngine::new(stretches));
+        let mut engine = ScriptedEngine::new(stretches);
+        engine.info.vocab = usize::MAX;
+        let engine = Arc::new(engine);
         let tool = Arc::new(results.map_or_else(ScriptedTool::hanging, ScriptedTool::new));
         let speaker =
             Speaker { engine: engine.clone(), codec: engine.vocabulary.clone(), tool: Some(tool.clone() as _), weights: Weights::Base };
