@@ -100,7 +100,7 @@ async fn every_token_is_told_once_and_in_order() {
     // With so little memory some sequences are put back and computed again.
     let options = LocalOptions { dtype: Some(Dtype::F32), threads: Some(2), kv_bytes: Some(40_000), ..Default::default() };
     let engine = open("qwen2", &options);
-    let told: Arc<Mutex<Vec<Vec<(TokenId, f32)>>>> = Arc::new(Mutex::new(vec![Vec::new(); 6]));
+    let told = Arc::new(Mutex::new(vec![Vec::<(TokenId, f32)>::new(); 6]));
     let mut watched = request(&prompt(40, 1), 6, 3, 40, Weights::Base);
     let silent = engine.sample(watched.clone()).await.unwrap();
     watched.params.on_token = Some(Arc::new({

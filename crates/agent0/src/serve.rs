@@ -26,6 +26,7 @@ use axum::middleware::{self, Next};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::serve::ListenerExt;
 use axum::{Json, Router};
 use futures_util::stream::{self, Stream, StreamExt};
 use serde_json::{Map, Value, json};
@@ -65,6 +66,8 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         let stop = Arc::new(Semaphore::new(0));
         let stopping = stop.clone();
         let graceful = async move { drop(stopping.acquire().await) };
+        // A chunk is sent when it is there, not when a packet is full. Where that cannot be had, streams are a little slower.
+        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         let serving = axum::serve(listener, router(service)).with_graceful_shutdown(graceful);
         tokio::select! {
             served = serving.into_future() => served.context("serving"),

@@ -142,6 +142,9 @@ fn prompts(value: Value) -> Result<Vec<Prompt>, Refusal> {
         Shape::Ids(ids) => vec![Prompt::Ids(ids)],
         Shape::ManyIds(many) => many.into_iter().map(Prompt::Ids).collect(),
     };
+    if prompts.is_empty() {
+        return Err(Refusal::of("prompt", "at least one is needed"));
+    }
     Ok(prompts)
 }
 
@@ -379,9 +382,14 @@ mod tests {
             assert_eq!(at_fault(chat(Value::Object(body))), field, "{value}");
         }
         assert_eq!(at_fault(chat(json!({ "max_tokens": 1, "max_completion_tokens": 2 }))), "max_tokens");
-        for (field, value) in
-            [("logprobs", json!(1)), ("suffix", json!("x")), ("best_of", json!(2)), ("messages", json!([])), ("prompt", json!(1))]
-        {
+        for (field, value) in [
+            ("logprobs", json!(1)),
+            ("suffix", json!("x")),
+            ("best_of", json!(2)),
+            ("messages", json!([])),
+            ("prompt", json!(1)),
+            ("prompt", json!([])),
+        ] {
             assert_eq!(at_fault(completion(json!({ field: value }))), field);
         }
         assert_eq!(at_fault(completion(json!({ "echo": true, "logprobs": 0 }))), "logprobs");

@@ -185,7 +185,7 @@ async fn completions_continue_each_prompt_n_times() {
     texts.iter_mut().for_each(|text| *text = text.rsplit(' ').next().unwrap());
     texts.sort_unstable();
     assert_eq!(texts, ["a", "bc", "de", "é"], "at most two tokens each");
-    assert_eq!(answer["usage"], json!({ "prompt_tokens": 2 * 1 + 4, "completion_tokens": 6, "total_tokens": 12 }));
+    assert_eq!(answer["usage"], json!({ "prompt_tokens": 2 + 4, "completion_tokens": 6, "total_tokens": 12 }));
     let seeds: std::collections::BTreeSet<u64> = server.engine.requests.lock().unwrap().iter().map(|request| request.params.seed).collect();
     assert_eq!(seeds.len(), 4, "every choice has its own seed");
 }
