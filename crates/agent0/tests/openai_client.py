@@ -1,4 +1,5 @@
-"""What OpenAI's own client makes of `agent0 serve`: called with the address, the model's name and the key of a server with room for one request."""
+"""What OpenAI's own client makes of `agent0 serve`. Called with the address, the model's name and the key of a server that has room for one
+request; a check that fails ends it with a traceback."""
 
 import sys
 
@@ -6,7 +7,8 @@ import openai
 
 ADDRESS, MODEL, KEY = sys.argv[1:]
 client = openai.OpenAI(base_url=ADDRESS, api_key=KEY, max_retries=0)
-SUM = [{"role": "user", "content": "What is 1234 * 5678? Compute it with a short ```python block that prints the result, then end with \\boxed{}."}]
+QUESTION = "What is 1234 * 5678? Compute it with a short ```python block that prints the result, then end with \\boxed{}."
+SUM = [{"role": "user", "content": QUESTION}]
 RHYME = [{"role": "user", "content": "Write a line about the sea."}]
 
 
