@@ -16,7 +16,7 @@ mod sampling;
 
 pub use codec::{Codec, CodecError, Message, Role};
 pub use datum::{AdamParams, Datum, ForwardBackward, OptimStep, PolicyLoss, ScoreRequest, TokenStats};
-pub use sampling::{SampleRequest, Sampled, SamplingParams, StopReason, StopRule, StopState};
+pub use sampling::{OnToken, SampleRequest, Sampled, SamplingParams, StopReason, StopRule, StopState};
 
 use std::path::Path;
 

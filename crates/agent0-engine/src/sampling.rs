@@ -20,6 +20,11 @@ pub trait StopState: Send {
     fn push(&mut self, id: TokenId) -> bool;
 }
 
+/// Hears of each token as it is drawn: which of the request's continuations it belongs to, the token, and its log-probability as in
+/// [`Sampled::logprobs`]. Called where tokens are drawn, so it must not block; for each continuation in order, and before the request
+/// is answered. An engine that learns of tokens only at the end says nothing.
+pub type OnToken = Arc<dyn Fn(usize, TokenId, f32) + Send + Sync>;
+
 /// How to draw continuations.
 #[derive(Clone)]
 pub struct SamplingParams {
@@ -37,6 +42,8 @@ pub struct SamplingParams {
     pub stop_sequences: Vec<Vec<TokenId>>,
     /// A further condition that ends a continuation.
     pub stop_rule: Option<Arc<dyn StopRule>>,
+    /// Who is told of each token as it comes; changes nothing.
+    pub on_token: Option<OnToken>,
     /// Seed of the first continuation's random stream; the i-th draws from a stream derived from (seed, i).
     pub seed: u64,
 }
@@ -51,6 +58,7 @@ impl Default for SamplingParams {
             stop_tokens: Vec::new(),
             stop_sequences: Vec::new(),
             stop_rule: None,
+            on_token: None,
             seed: 0,
         }
     }
@@ -66,6 +74,7 @@ impl fmt::Debug for SamplingParams {
             .field("stop_tokens", &self.stop_tokens)
             .field("stop_sequences", &self.stop_sequences)
             .field("stop_rule", &self.stop_rule.is_some())
+            .field("on_token", &self.on_token.is_some())
             .field("seed", &self.seed)
             .finish()
     }

@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::sync::atomic::Ordering;
 
-use agent0_engine::{Message, Role as Speaker, TokenId, Weights};
+use agent0_engine::{TokenId, Weights};
 use agent0_rl::{RolloutError, RolloutParams, Trajectory, Vote, generate, rollout, vote};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
@@ -37,8 +37,7 @@ type Result<T> = std::result::Result<T, EvolveError>;
 impl Run<'_> {
     /// `n` texts by the curriculum agent, which are to hold a task each.
     pub async fn propose(&self, place: Place, weights: Weights, n: usize) -> Result<Vec<Trajectory>> {
-        let prompts = &self.config.prompts;
-        let prompt = self.chat(&prompts.curriculum_system, &prompts.curriculum_user)?;
+        let prompt = self.machinery.codec.chat(&self.config.prompts.curriculum())?;
         let config = &self.config.curriculum;
         let params = RolloutParams {
             max_tokens: config.max_tokens,
@@ -104,15 +103,7 @@ impl Run<'_> {
     }
 
     fn executor_prompt(&self, question: &str) -> Result<Vec<TokenId>> {
-        let prompts = &self.config.prompts;
-        self.chat(&prompts.executor_system, &prompts.executor_user.replace("{question}", question))
-    }
-
-    fn chat(&self, system: &str, user: &str) -> Result<Vec<TokenId>> {
-        let turns = [(Speaker::System, system), (Speaker::User, user)];
-        let messages: Vec<Message> =
-            turns.into_iter().filter(|(_, text)| !text.is_empty()).map(|(role, text)| Message::new(role, text)).collect();
-        Ok(self.machinery.codec.chat(&messages)?)
+        Ok(self.machinery.codec.chat(&self.config.prompts.executor(question))?)
     }
 
     fn seed(&self, place: Place, slot: Slot) -> agent0_rl::Seed {

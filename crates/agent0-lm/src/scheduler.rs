@@ -378,6 +378,9 @@ impl Scheduler {
             if let Some((id, logprob)) = drawn {
                 sequence.tokens.push(*id);
                 sequence.logprobs.push(*logprob);
+                if let Some(on_token) = &sequence.params.on_token {
+                    on_token(sequence.id.1, *id, *logprob);
+                }
                 if let Some(stop) = sequence.finished() {
                     done.push((*index, stop));
                 }

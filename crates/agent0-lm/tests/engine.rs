@@ -2,7 +2,7 @@
 //! adapters survive the disk, bad requests are refused.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use agent0_compute::{Dtype, Isa};
 use agent0_engine::{
@@ -93,6 +93,26 @@ async fn samples_do_not_depend_on_batch_threads_cache_or_preemption() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn every_token_is_told_once_and_in_order() {
+    // With so little memory some sequences are put back and computed again.
+    let options = LocalOptions { dtype: Some(Dtype::F32), threads: Some(2), kv_bytes: Some(40_000), ..Default::default() };
+    let engine = open("qwen2", &options);
+    let told = Arc::new(Mutex::new(vec![Vec::<(TokenId, f32)>::new(); 6]));
+    let mut watched = request(&prompt(40, 1), 6, 3, 40, Weights::Base);
+    let silent = engine.sample(watched.clone()).await.unwrap();
+    watched.params.on_token = Some(Arc::new({
+        let told = told.clone();
+        move |index, id, logprob| told.lock().unwrap()[index].push((id, logprob))
+    }));
+    let sampled = engine.sample(watched).await.unwrap();
+    let told = told.lock().unwrap();
+    for (told, sampled) in told.iter().zip(&sampled) {
+        assert_eq!(*told, sampled.ids.iter().copied().zip(sampled.logprobs.iter().copied()).collect::<Vec<_>>());
+    }
+    assert_eq!(sampled, silent, "listening changes nothing");
 }
 
 fn assert_same(got: &Sampled, wanted: &Sampled, what: &str) {

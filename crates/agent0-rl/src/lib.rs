@@ -11,6 +11,7 @@
 mod advantage;
 mod metrics;
 mod objective;
+mod observe;
 mod rollout;
 mod scan;
 mod seed;
@@ -21,7 +22,8 @@ mod vote;
 pub use advantage::advantages;
 pub use metrics::{StepMetrics, step_metrics};
 pub use objective::{AdpoParams, Aggregation, Clip, ObjectiveError, Scored, adpo_group, data, grpo_group};
-pub use rollout::{RolloutError, RolloutParams, generate, rollout};
+pub use observe::{Event, Observer};
+pub use rollout::{Rollout, RolloutError, RolloutParams, generate, rollout};
 pub use seed::{Seed, Tag};
 pub use tool::{Tool, ToolError, ToolResult};
 pub use trajectory::{Ending, ToolCall, Trajectory};

@@ -5,10 +5,11 @@
 use std::sync::Arc;
 
 use agent0_engine::{
-    Codec, CodecError, Engine, EngineError, SampleRequest, Sampled, SamplingParams, StopReason, StopRule, TokenId, Weights,
+    Codec, CodecError, Engine, EngineError, OnToken, SampleRequest, Sampled, SamplingParams, StopReason, StopRule, TokenId, Weights,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::observe::{Event, Observer, Telling};
 use crate::scan::{Found, Scanner, StretchRule, Watch};
 use crate::tool::shorten;
 use crate::{Ending, Seed, Tool, ToolCall, ToolError, Trajectory};
@@ -51,17 +52,7 @@ pub enum RolloutError {
     Tool(#[from] ToolError),
 }
 
-/// One attempt with a tool, until a boxed answer, the end of the model's turn, or a limit.
-///
-/// At a closed python block the tool is run and its result appended as environment tokens. When the model begins an
-/// output block itself, the tokens from its fence on are dropped, and the environment says there instead why nothing
-/// was run. Sampled tokens are kept or dropped whole: the token that completes a block or a box stays even when it
-/// says more, and a token that holds the first backtick of an invented output goes even when it begins before it.
-///
-/// Without a tool only an answer, the end of the turn or a limit ends it, and code blocks are just text.
-///
-/// Each stretch is sampled, and each program run, with a seed derived from (`seed`, its number): the trajectory does
-/// not depend on what else is in flight. Dropping the future cancels it.
+/// One attempt that nobody watches: [`Rollout::run`].
 pub async fn rollout(
     engine: &dyn Engine,
     codec: &Arc<dyn Codec>,
@@ -71,58 +62,115 @@ pub async fn rollout(
     params: &RolloutParams,
     seed: Seed,
 ) -> Result<Trajectory, RolloutError> {
-    let sampler = Sampler { engine, stop_tokens: codec.stop_tokens(), weights, params };
-    let mut trajectory = Trajectory::new(prompt);
-    let mut turn = 0u64;
-    loop {
-        let ready = tool.filter(|_| trajectory.tool_calls.len() < params.max_turns);
-        let watch = match (tool, ready) {
-            (None, _) => Watch::Answers,
-            (Some(_), None) => Watch::AnswersAndOutputs,
-            (Some(_), Some(_)) => Watch::All,
-        };
-        let rule = StretchRule { codec: codec.clone(), watch };
-        let room = match sampler.room(&trajectory) {
-            Ok(room) => room,
-            Err(ending) => return Ok(trajectory.ended(ending)),
-        };
-        let stretch = sampler.sample(&trajectory, room, Some(Arc::new(rule)), seed.child("stretch").child(turn)).await?;
-        let Some((taken, found)) = scan(codec.as_ref(), watch, &stretch.ids) else {
-            trajectory.push_sampled(&stretch.ids, &stretch.logprobs);
-            let ending = sampler.ending(&trajectory, stretch.stop);
-            return Ok(trajectory.ended(ending));
-        };
-        let kept = match found {
-            Found::Output { at, .. } => whole_tokens(codec.as_ref(), &stretch.ids, at),
-            _ => taken,
-        };
-        trajectory.push_sampled(&stretch.ids[..kept], &stretch.logprobs[..kept]);
-        trajectory.dropped += taken - kept;
+    Rollout { engine, codec, tool, weights, params, observer: None }.run(prompt, seed).await
+}
 
-        let in_block = matches!(found, Found::Output { in_block: true, .. });
-        let result = match (found, ready) {
-            (Found::Boxed(answer), _) => {
-                trajectory.answer = Some(answer);
-                return Ok(trajectory.ended(Ending::Boxed));
+/// What the attempts of one policy share.
+#[derive(Clone, Copy)]
+pub struct Rollout<'a> {
+    /// Who samples.
+    pub engine: &'a dyn Engine,
+    /// Text to ids and back.
+    pub codec: &'a Arc<dyn Codec>,
+    /// What python blocks are run with.
+    pub tool: Option<&'a dyn Tool>,
+    /// The policy.
+    pub weights: Weights,
+    /// How it is sampled.
+    pub params: &'a RolloutParams,
+    /// Who is told of an attempt while it grows; changes nothing.
+    pub observer: Option<&'a Observer>,
+}
+
+impl Rollout<'_> {
+    /// One attempt with a tool, until a boxed answer, the end of the model's turn, or a limit.
+    ///
+    /// At a closed python block the tool is run and its result appended as environment tokens. When the model begins an
+    /// output block itself, the tokens from its fence on are dropped, and the environment says there instead why nothing
+    /// was run. Sampled tokens are kept or dropped whole: the token that completes a block or a box stays even when it
+    /// says more, and a token that holds the first backtick of an invented output goes even when it begins before it.
+    ///
+    /// Without a tool only an answer, the end of the turn or a limit ends it, and code blocks are just text.
+    ///
+    /// Each stretch is sampled, and each program run, with a seed derived from (`seed`, its number): the trajectory does
+    /// not depend on what else is in flight. Dropping the future cancels it.
+    ///
+    /// # Errors
+    /// When the engine, the tokenizer or the tool fails; never because of what the model wrote.
+    pub async fn run(&self, prompt: &[TokenId], seed: Seed) -> Result<Trajectory, RolloutError> {
+        let Self { engine, codec, tool, weights, params, observer } = *self;
+        let sampler = Sampler { engine, stop_tokens: codec.stop_tokens(), weights, params };
+        let mut trajectory = Trajectory::new(prompt);
+        let mut turn = 0u64;
+        loop {
+            let ready = tool.filter(|_| trajectory.tool_calls.len() < params.max_turns);
+            let watch = match (tool, ready) {
+                (None, _) => Watch::Answers,
+                (Some(_), None) => Watch::AnswersAndOutputs,
+                (Some(_), Some(_)) => Watch::All,
+            };
+            let rule = StretchRule { codec: codec.clone(), watch };
+            let telling = observer.map(|observer| Telling::new(observer, codec, Some(watch)));
+            let room = match sampler.room(&trajectory) {
+                Ok(room) => room,
+                Err(ending) => return Ok(trajectory.ended(ending)),
+            };
+            let on_token = telling.as_ref().map(Telling::on_token);
+            let stretch = sampler.sample(&trajectory, room, Some(Arc::new(rule)), on_token, seed.child("stretch").child(turn)).await?;
+            let found = scan(codec.as_ref(), watch, &stretch.ids);
+            let kept = match &found {
+                None => stretch.ids.len(),
+                Some((_, Found::Output { at, .. })) => whole_tokens(codec.as_ref(), &stretch.ids, *at),
+                Some((taken, _)) => *taken,
+            };
+            trajectory.push_sampled(&stretch.ids[..kept], &stretch.logprobs[..kept]);
+            if let Some(telling) = telling {
+                telling.finish(&stretch.ids[..kept], &stretch.logprobs[..kept]);
             }
-            (Found::Code(code), Some(tool)) => {
-                if let Err(ending) = sampler.room(&trajectory) {
-                    return Ok(trajectory.ended(ending));
+            let Some((taken, found)) = found else {
+                let ending = sampler.ending(&trajectory, stretch.stop);
+                return Ok(trajectory.ended(ending));
+            };
+            trajectory.dropped += taken - kept;
+
+            let in_block = matches!(found, Found::Output { in_block: true, .. });
+            let result = match (found, ready) {
+                (Found::Boxed(answer), _) => {
+                    trajectory.answer = Some(answer);
+                    return Ok(trajectory.ended(Ending::Boxed));
                 }
-                let result = tool.call(&code, seed.child("tool").child(turn).value()).await?;
-                let output = shorten(codec.as_ref(), &result.text, params.tool_output_tokens)?;
-                trajectory.tool_calls.push(ToolCall { code, output: output.clone(), ok: result.ok });
-                output
+                (Found::Code(code), Some(tool)) => {
+                    if let Err(ending) = sampler.room(&trajectory) {
+                        return Ok(trajectory.ended(ending));
+                    }
+                    let result = tool.call(&code, seed.child("tool").child(turn).value()).await?;
+                    let output = shorten(codec.as_ref(), &result.text, params.tool_output_tokens)?;
+                    trajectory.tool_calls.push(ToolCall { code, output: output.clone(), ok: result.ok });
+                    output
+                }
+                (_, None) => format!("[not run: all {} tool calls are used]", params.max_turns),
+                (_, Some(_)) => "[not run: no python block was closed before this]".to_owned(),
+            };
+            let environment = output_block(codec.as_ref(), &trajectory, in_block, &result)?;
+            if trajectory.ids.len() + environment.len() >= engine.info().context {
+                return Ok(trajectory.ended(Ending::Context));
             }
-            (_, None) => format!("[not run: all {} tool calls are used]", params.max_turns),
-            (_, Some(_)) => "[not run: no python block was closed before this]".to_owned(),
-        };
-        let environment = output_block(codec.as_ref(), &trajectory, in_block, &result)?;
-        if trajectory.ids.len() + environment.len() >= engine.info().context {
-            return Ok(trajectory.ended(Ending::Context));
+            trajectory.push_environment(&environment);
+            if let Some(observer) = observer {
+                observer(Event::Environment(environment));
+            }
+            turn += 1;
         }
-        trajectory.push_environment(&environment);
-        turn += 1;
+    }
+
+    /// One plain continuation, as [`generate`] samples it.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn plain(&self, prompt: &[TokenId], seed: Seed) -> Result<Trajectory, RolloutError> {
+        let Self { engine, codec, weights, params, .. } = *self;
+        let telling = self.observer.map(|observer| Telling::new(observer, codec, None));
+        Sampler { engine, stop_tokens: codec.stop_tokens(), weights, params }.plain(prompt, telling, seed).await
     }
 }
 
@@ -135,17 +183,7 @@ pub async fn generate(
     params: &RolloutParams,
     seed: Seed,
 ) -> Result<Trajectory, RolloutError> {
-    let sampler = Sampler { engine, stop_tokens: codec.stop_tokens(), weights, params };
-    let mut trajectory = Trajectory::new(prompt);
-    let ending = match sampler.room(&trajectory) {
-        Ok(room) => {
-            let stretch = sampler.sample(&trajectory, room, None, seed).await?;
-            trajectory.push_sampled(&stretch.ids, &stretch.logprobs);
-            sampler.ending(&trajectory, stretch.stop)
-        }
-        Err(ending) => ending,
-    };
-    Ok(trajectory.ended(ending))
+    Sampler { engine, stop_tokens: codec.stop_tokens(), weights, params }.plain(prompt, None, seed).await
 }
 
 /// What all stretches of a trajectory share.
@@ -157,6 +195,23 @@ struct Sampler<'a> {
 }
 
 impl Sampler<'_> {
+    /// One stretch and no more.
+    async fn plain(&self, prompt: &[TokenId], telling: Option<Telling>, seed: Seed) -> Result<Trajectory, RolloutError> {
+        let mut trajectory = Trajectory::new(prompt);
+        let ending = match self.room(&trajectory) {
+            Ok(room) => {
+                let stretch = self.sample(&trajectory, room, None, telling.as_ref().map(Telling::on_token), seed).await?;
+                trajectory.push_sampled(&stretch.ids, &stretch.logprobs);
+                if let Some(telling) = telling {
+                    telling.finish(&stretch.ids, &stretch.logprobs);
+                }
+                self.ending(&trajectory, stretch.stop)
+            }
+            Err(ending) => ending,
+        };
+        Ok(trajectory.ended(ending))
+    }
+
     /// How many tokens may still be sampled, at least one; or the limit that is reached.
     fn room(&self, trajectory: &Trajectory) -> Result<usize, Ending> {
         let budget = self.params.max_tokens.saturating_sub(trajectory.sampled_tokens() + trajectory.dropped);
@@ -173,6 +228,7 @@ impl Sampler<'_> {
         trajectory: &Trajectory,
         room: usize,
         stop_rule: Option<Arc<dyn StopRule>>,
+        on_token: Option<OnToken>,
         seed: Seed,
     ) -> Result<Sampled, EngineError> {
         let params = SamplingParams {
@@ -183,6 +239,7 @@ impl Sampler<'_> {
             stop_tokens: self.stop_tokens.to_vec(),
             stop_sequences: Vec::new(),
             stop_rule,
+            on_token,
             seed: seed.value(),
         };
         let request = SampleRequest { prompt: trajectory.ids.clone(), n: 1, params, weights: self.weights };

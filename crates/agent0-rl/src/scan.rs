@@ -70,6 +70,16 @@ impl Scanner {
         token.iter().find_map(|&byte| self.byte(byte))
     }
 
+    /// The last bytes that may yet turn out to be the start of an invented output block: from the first backtick of a line that can
+    /// still become its fence.
+    pub(crate) fn in_doubt(&self) -> usize {
+        let watched = self.watch != Watch::Answers && self.block.as_ref().is_none_or(|block| block.python);
+        let fence = self.line.trim_ascii_start();
+        let info = fence.iter().position(|&byte| byte != b'`').map_or(&[][..], |backticks| &fence[backticks..]);
+        let possible = info.is_empty() || (fence.starts_with(b"```") && b"output".starts_with(info.trim_ascii()));
+        if watched && possible { fence.len() } else { 0 }
+    }
+
     fn byte(&mut self, byte: u8) -> Option<Found> {
         self.seen += 1;
         if byte == b'\n' {
@@ -283,6 +293,25 @@ mod tests {
         let unclosed = "```python\n1\n  ```output\n";
         assert_eq!(find(Watch::AnswersAndOutputs, unclosed).unwrap().0, Found::Output { at: "```python\n1\n  ".len(), in_block: true });
         assert_eq!(find(Watch::AnswersAndOutputs, "```text\n```output\n").map(|f| f.0), None);
+    }
+
+    /// How much of `text` is in doubt at its end.
+    fn doubt(watch: Watch, text: &str) -> usize {
+        let mut scanner = Scanner::new(watch);
+        assert_eq!(scanner.push(text.as_bytes()), None, "{text:?}");
+        scanner.in_doubt()
+    }
+
+    #[test]
+    fn the_start_of_an_output_fence_is_in_doubt() {
+        for (text, bytes) in [("so\n`", 1), ("so\n  ``", 2), ("```", 3), ("````", 4), ("``` ou", 6), ("```python\n1\n", 0), ("`outp", 0)] {
+            assert_eq!(doubt(Watch::All, text), bytes, "{text:?}");
+        }
+        for text in ["", "so", "so\n  ", "so `", "```py", "```c\n```", "```out\n", "``o"] {
+            assert_eq!(doubt(Watch::All, text), 0, "{text:?}");
+        }
+        assert_eq!(doubt(Watch::AnswersAndOutputs, "```python\n1\n```out"), 6, "in place of the closing fence");
+        assert_eq!(doubt(Watch::Answers, "```output"), 0, "nothing is cut away where there is no tool");
     }
 
     #[test]

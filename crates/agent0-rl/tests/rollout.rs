@@ -2,12 +2,12 @@
 
 mod scripted;
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agent0_engine::{Codec, Weights};
-use agent0_rl::{Ending, RolloutError, RolloutParams, Seed, Tool, Trajectory, generate, rollout};
+use agent0_rl::{Ending, Event, Observer, Rollout, RolloutError, RolloutParams, Seed, Tool, Trajectory, generate, rollout};
 use scripted::{EOS, ScriptedEngine, ScriptedTool, Vocabulary};
 
 const PROMPT: &str = "Solve.\n";
@@ -221,6 +221,30 @@ async fn plain_generation_goes_on_after_a_box() {
 }
 
 #[tokio::test]
+async fn a_plain_generation_is_told_token_by_token() {
+    let engine = ScriptedEngine::new(&[&["\\boxed{1}", "``", "`output\n", "<eos>"]]);
+    let codec: Arc<dyn Codec> = engine.vocabulary.clone();
+    let (told, params) = (Arc::new(Mutex::new(Vec::new())), RolloutParams::default());
+    let observer: Observer = Arc::new({
+        let told = told.clone();
+        move |event| told.lock().unwrap().push(event)
+    });
+    let rollout =
+        Rollout { engine: &engine, codec: &codec, tool: None, weights: Weights::Base, params: &params, observer: Some(&observer) };
+    *engine.drawn.lock().unwrap() = Some(Box::new({
+        let told = told.clone();
+        let mut drawn = 0;
+        move || {
+            drawn += 1;
+            assert_eq!(told.lock().unwrap().len(), drawn);
+        }
+    }));
+    let trajectory = rollout.plain(&codec.encode(PROMPT).unwrap(), Seed::root(1)).await.unwrap();
+    let sampled = |t: usize| Event::Sampled { id: trajectory.ids[t], logprob: trajectory.logprobs[t] };
+    assert_eq!(*told.lock().unwrap(), (trajectory.prompt_len..trajectory.ids.len()).map(sampled).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn the_same_seed_gives_the_same_streams() {
     let stretches: &[&[&str]] = &[&["```python\n1\n", "```"], &["\\boxed{1}"]];
     let seeds = async || {
@@ -229,6 +253,77 @@ async fn the_same_seed_gives_the_same_streams() {
         (seeds, tool.seeds.lock().unwrap().clone())
     };
     assert_eq!(seeds().await, seeds().await);
+}
+
+/// What an observer is told of a rollout, and the trajectory.
+async fn watched(stretches: &[&[&str]], results: &[&str]) -> (Vec<Event>, Trajectory) {
+    let engine = ScriptedEngine::new(stretches);
+    let tool = ScriptedTool::new(results);
+    let codec: Arc<dyn Codec> = engine.vocabulary.clone();
+    let (events, params) = (Arc::new(Mutex::new(Vec::new())), RolloutParams::default());
+    let observer: Observer = Arc::new({
+        let events = events.clone();
+        move |event| events.lock().unwrap().push(event)
+    });
+    let rollout =
+        Rollout { engine: &engine, codec: &codec, tool: Some(&tool), weights: Weights::Base, params: &params, observer: Some(&observer) };
+    let trajectory = rollout.run(&codec.encode(PROMPT).unwrap(), Seed::root(1)).await.unwrap();
+    check_accounting(&trajectory, &engine);
+    let events = std::mem::take(&mut *events.lock().unwrap());
+    (events, trajectory)
+}
+
+#[tokio::test]
+async fn an_observer_is_told_exactly_what_stays() {
+    let scripts: [(&[&[&str]], &[&str]); 4] = [
+        (&[&["Run:\n", "```", "python\n", "print(6*7)\n", "```", "never"], &["So ", "`4", "2` \\boxed{42}"]], &["42"]),
+        (&[&["I ran it", ".\n", "``", "`out", "put\n", "never"], &["\\boxed{1}"]], &[]),
+        (&[&["Done", ".\n```output\n"], &["```", "out", "<eos>"]], &[]),
+        (&[&["```", "out", "rage\n```\n", "`", "`", "<eos>"]], &[]),
+    ];
+    for (stretches, results) in scripts {
+        let (events, trajectory) = watched(stretches, results).await;
+        let mut told = (Vec::new(), Vec::new(), Vec::new());
+        for event in events {
+            match event {
+                Event::Sampled { id, logprob } => {
+                    told.0.push(id);
+                    told.1.push(true);
+                    told.2.push(logprob);
+                }
+                Event::Environment(ids) => {
+                    told.1.resize(told.1.len() + ids.len(), false);
+                    told.2.resize(told.2.len() + ids.len(), 0.0);
+                    told.0.extend(ids);
+                }
+            }
+        }
+        let from = trajectory.prompt_len;
+        assert_eq!(told, (trajectory.ids[from..].to_vec(), trajectory.sampled[from..].to_vec(), trajectory.logprobs[from..].to_vec()));
+    }
+}
+
+#[tokio::test]
+async fn an_observer_is_told_at_once_unless_a_token_may_be_cut_away() {
+    let engine = ScriptedEngine::new(&[&["so", "\n", "``", "`out", "er\n", "x", "<eos>"]]);
+    let codec: Arc<dyn Codec> = engine.vocabulary.clone();
+    let (told, params) = (Arc::new(AtomicUsize::new(0)), RolloutParams::default());
+    let observer: Observer = Arc::new({
+        let told = told.clone();
+        move |_| {
+            told.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let tool = ScriptedTool::new(&[]);
+    let rollout =
+        Rollout { engine: &engine, codec: &codec, tool: Some(&tool), weights: Weights::Base, params: &params, observer: Some(&observer) };
+    let before = Arc::new(Mutex::new(Vec::new()));
+    *engine.drawn.lock().unwrap() = Some(Box::new({
+        let (told, before) = (told.clone(), before.clone());
+        move || before.lock().unwrap().push(told.load(Ordering::SeqCst))
+    }));
+    rollout.run(&codec.encode(PROMPT).unwrap(), Seed::root(1)).await.unwrap();
+    assert_eq!(*before.lock().unwrap(), [1, 2, 2, 2, 5, 6, 7], "told after each token was drawn");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What can be typed. Exit codes: 0 done, 1 failed or stopped, 2 bad usage or settings.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,6 +10,7 @@ use agent0_compute::{Dtype, Isa};
 use agent0_evolve::config::DtypeChoice;
 use agent0_evolve::{ConfigError, EvolveError, Phase, Request};
 use agent0_lm::WeightFormat;
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// One command co-evolves a language model from zero data.
@@ -27,6 +28,10 @@ pub struct Cli {
 pub enum Command {
     /// Start a co-evolution, or go on with one.
     Evolve(EvolveArgs),
+    /// Answer a question with the tool, once or by vote.
+    Solve(SolveArgs),
+    /// Serve a model over HTTP, with OpenAI's API.
+    Serve(ServeArgs),
     /// Score a model, an adapter or a run on benchmarks, or compare scores.
     Eval(EvalArgs),
     /// Sum up a run: rewards, frontier, tool use, example tasks.
@@ -185,6 +190,63 @@ pub enum EvalPreset {
     Paper,
     Greedy,
     Sampled,
+}
+
+#[derive(Args)]
+pub struct SolveArgs {
+    /// The question; `-` or nothing reads it from standard input.
+    pub question: Option<String>,
+    /// The run whose executor answers: its folder, or its name under --runs.
+    #[arg(long)]
+    pub run: Option<String>,
+    #[command(flatten)]
+    pub subject: SubjectArgs,
+    #[command(flatten)]
+    pub engine: EngineOptions,
+    /// Attempts; with more than one their majority answers.
+    #[arg(short, default_value = "1")]
+    pub k: NonZeroUsize,
+    /// Sampling temperature; by default 0 for one attempt, which is the most probable one, and the run's for more.
+    #[arg(long, value_parser = temperature)]
+    pub temperature: Option<f32>,
+    /// Seed of the attempts; the run's own by default.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Most tokens of an attempt; the run's own setting by default.
+    #[arg(long, value_name = "TOKENS")]
+    pub max_tokens: Option<NonZeroUsize>,
+    /// Run no programs: the model's code blocks are just text.
+    #[arg(long)]
+    pub no_tool: bool,
+    /// Make the last line of standard output one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ServeArgs {
+    /// The run whose executor is served: its folder, or its name under --runs.
+    #[arg(long)]
+    pub run: Option<String>,
+    #[command(flatten)]
+    pub subject: SubjectArgs,
+    #[command(flatten)]
+    pub engine: EngineOptions,
+    /// Address to listen on; by default only this machine gets through.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    /// Port to listen on; 0 takes one that is free.
+    #[arg(long, default_value_t = 8000)]
+    pub port: u16,
+    /// What clients must send as their API key. Better given in the environment, where no list of processes shows it.
+    #[arg(long, env = "AGENT0_TOKEN", hide_env_values = true, value_parser = NonEmptyStringValueParser::new())]
+    pub token: Option<String>,
+    /// Requests that may be in flight together; more are refused with status 429.
+    #[arg(long, value_name = "REQUESTS", default_value = "64")]
+    pub queue: NonZeroUsize,
+    /// Run no programs for anyone: the model's code blocks are just text.
+    #[arg(long)]
+    pub no_tool: bool,
 }
 
 #[derive(Args)]

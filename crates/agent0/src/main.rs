@@ -11,7 +11,10 @@ mod model;
 mod progress;
 mod report;
 mod sandbox;
+mod serve;
 mod setup;
+mod solve;
+mod speech;
 mod stop;
 mod subject;
 mod terminal;
@@ -30,6 +33,8 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Evolve(args) => evolve::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Solve(args) => solve::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Doctor(args) => doctor::run(&args),

@@ -27,28 +27,45 @@ pub struct Equipment {
 /// Obtains and starts it all; what was obtained before is found in the cache.
 pub fn equip(config: &Config, terminal: &Terminal) -> anyhow::Result<Equipment> {
     let cache = Cache::open()?;
-    let progress = SetupProgress::new(terminal);
-    let progress = |event| progress.event(event);
-    let model = obtain_model(&cache, &config.model, &progress)?;
-    let python = python_env(&cache, None, &progress)?;
+    let model = provide_model(&cache, config, terminal)?;
+    let sandbox = provide_sandbox(&cache, config, terminal)?;
+    let (engine, tokenizer) = load(&model, config, terminal)?;
+    let grader = Grader::new(Some(Arc::new(MathVerify::new(sandbox.clone()))));
+    Ok(Equipment { model, engine, tokenizer, sandbox, grader })
+}
 
+/// The same without tool and grader: no Python is needed.
+pub fn equip_without_tool(config: &Config, terminal: &Terminal) -> anyhow::Result<(LocalEngine, Arc<Tokenizer>)> {
+    load(&provide_model(&Cache::open()?, config, terminal)?, config, terminal)
+}
+
+fn provide_model(cache: &Cache, config: &Config, terminal: &Terminal) -> anyhow::Result<PathBuf> {
+    let progress = SetupProgress::new(terminal);
+    Ok(obtain_model(cache, &config.model, &|event| progress.event(event))?)
+}
+
+fn provide_sandbox(cache: &Cache, config: &Config, terminal: &Terminal) -> anyhow::Result<Arc<Sandbox>> {
+    let progress = SetupProgress::new(terminal);
+    let python = python_env(cache, None, &|event| progress.event(event))?;
     terminal.status("starting the sandbox");
     let sandbox = Arc::new(start_sandbox(&python.python, config)?);
     terminal.line(&format!("sandbox: isolation {}", sandbox.isolation()));
+    Ok(sandbox)
+}
 
+fn load(model: &Path, config: &Config, terminal: &Terminal) -> anyhow::Result<(LocalEngine, Arc<Tokenizer>)> {
     terminal.status(&format!("loading {}", model.display()));
-    let tokenizer = Arc::new(Tokenizer::open(&model)?);
+    let tokenizer = Arc::new(Tokenizer::open(model)?);
     if !tokenizer.has_chat_template() {
         terminal.line("note: the model brings no chat template; ChatML is used");
     }
-    let engine = LocalEngine::open(&model, &options(config))?;
+    let engine = LocalEngine::open(model, &options(config))?;
     let info = engine.info();
     terminal.line(&format!("model: {}, {}, context {} tokens", info.model, info.numerics, info.context));
     for note in &info.notes {
         terminal.line(&format!("note: {note}"));
     }
-    let grader = Grader::new(Some(Arc::new(MathVerify::new(sandbox.clone()))));
-    Ok(Equipment { model, engine, tokenizer, sandbox, grader })
+    Ok((engine, tokenizer))
 }
 
 fn start_sandbox(python: &Path, config: &Config) -> anyhow::Result<Sandbox> {

@@ -38,6 +38,22 @@ fn unknown_options_and_commands_are_bad_usage() {
 }
 
 #[test]
+fn a_question_and_a_key_must_not_be_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = agent0(folder.path(), &["solve", " \n"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("the question is empty"), "{}", stderr(&output));
+    for args in
+        [&["serve", "--token", ""][..], &["solve", "1+1", "-k", "0"], &["solve", "1+1", "--temperature", "-1"], &["serve", "--queue", "0"]]
+    {
+        assert_eq!(agent0(folder.path(), args).status.code(), Some(2), "{args:?}");
+    }
+    let output = agent0(folder.path(), &["solve", "1+1", "--run", "nowhere"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("not a run"), "{}", stderr(&output));
+}
+
+#[test]
 fn a_model_that_is_not_there_is_named_with_the_known_ones() {
     let folder = tempfile::tempdir().unwrap();
     for (model, named) in [("no/such.gguf", "no/such.gguf"), ("qwen2.5-coder-0.5-instruct", "qwen2.5-coder-0.5b-instruct")] {

@@ -56,6 +56,8 @@ pub struct ScriptedEngine {
     pub vocabulary: Arc<Vocabulary>,
     pub info: EngineInfo,
     pub requests: Mutex<Vec<SampleRequest>>,
+    /// Called after each token.
+    pub drawn: Mutex<Option<Box<dyn FnMut() + Send>>>,
     stretches: Mutex<VecDeque<Vec<TokenId>>>,
 }
 
@@ -72,9 +74,14 @@ impl ScriptedEngine {
             vocabulary: Arc::new(vocabulary),
             info: EngineInfo { model: "scripted".into(), context: 4096, vocab: 0, numerics: "none".into(), notes: Vec::new() },
             requests: Mutex::default(),
+            drawn: Mutex::default(),
             stretches: Mutex::new(stretches),
         }
     }
+}
+
+fn logprob(id: TokenId) -> f32 {
+    -(id as f32) / 1000.0
 }
 
 #[async_trait]
@@ -90,6 +97,12 @@ impl Engine for ScriptedEngine {
         let mut stop = StopReason::Length;
         for id in script.into_iter().take(request.params.max_tokens) {
             ids.push(id);
+            if let Some(on_token) = &request.params.on_token {
+                on_token(0, id, logprob(id));
+            }
+            if let Some(drawn) = &mut *self.drawn.lock().unwrap() {
+                drawn();
+            }
             if request.params.stop_tokens.contains(&id) {
                 stop = StopReason::StopToken;
                 break;
@@ -99,7 +112,7 @@ impl Engine for ScriptedEngine {
                 break;
             }
         }
-        let logprobs = ids.iter().map(|&id| -(id as f32) / 1000.0).collect();
+        let logprobs = ids.iter().map(|&id| logprob(id)).collect();
         self.requests.lock().unwrap().push(request);
         Ok(vec![Sampled { ids, logprobs, stop }])
     }
