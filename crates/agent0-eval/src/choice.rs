@@ -73,8 +73,11 @@ mod tests {
 
     #[test]
     fn letters_are_read() {
-        let b = ["B", "b", "(B)", "B.", "B)", "B: the second", "B) the second", "(B) the second", "\\text{B}", "\\textbf{(B)}", "$B$", "**B**"];
-        for answer in b.iter().chain(&["Option B", "option (B)", "Answer: B", "B the second", " B ", "\\mathrm{\\text{B}}", "( B )", "B, C"]) {
+        let b =
+            ["B", "b", "(B)", "B.", "B)", "B: the second", "B) the second", "(B) the second", "\\text{B}", "\\textbf{(B)}", "$B$", "**B**"];
+        for answer in
+            b.iter().chain(&["Option B", "option (B)", "Answer: B", "B the second", " B ", "\\mathrm{\\text{B}}", "( B )", "B, C"])
+        {
             assert_eq!(chosen(answer, 4), Some('B'), "{answer}");
         }
         assert_eq!(chosen("A", 4), Some('A'));

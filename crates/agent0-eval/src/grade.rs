@@ -29,13 +29,7 @@ impl Grade {
 ///
 /// # Errors
 /// When the grader's judge does not work; never because of what an answer holds.
-pub async fn grade(
-    question: &Question,
-    grading: Grading,
-    boxed: Option<&str>,
-    text: &str,
-    grader: &Grader,
-) -> Result<Grade, AnswerError> {
+pub async fn grade(question: &Question, grading: Grading, boxed: Option<&str>, text: &str, grader: &Grader) -> Result<Grade, AnswerError> {
     let decided = |answer: String, correct| Grade { answer: Some(answer), correct, undecided: false };
     Ok(match grading {
         Grading::Math => match boxed {

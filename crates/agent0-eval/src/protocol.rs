@@ -1,6 +1,6 @@
 //! How a benchmark is asked (algorithm.md section 9): the presets, what the model is told, and how answers are drawn. Runs nothing.
 
-use agent0_engine::{Message, Role};
+use agent0_engine::Message;
 use agent0_rl::RolloutParams;
 use serde::{Deserialize, Serialize};
 
@@ -49,18 +49,14 @@ pub struct EvalPrompts {
 impl EvalPrompts {
     /// What a model without a tool is told.
     pub fn without_tool() -> Self {
-        Self {
-            system: "Reason step by step. End with the final answer in \\boxed{}.".to_owned(),
-            user: "{question}".to_owned(),
-        }
+        Self { system: "Reason step by step. End with the final answer in \\boxed{}.".to_owned(), user: "{question}".to_owned() }
     }
 
     /// The chat that puts a question.
     pub(crate) fn chat(&self, question: &Question) -> Vec<Message> {
-        let asked = if question.choices.is_empty() { question.question.clone() } else { with_options(&question.question, &question.choices) };
-        let user = self.user.replace("{question}", asked.trim());
-        let turns = [(Role::System, self.system.clone()), (Role::User, user)];
-        turns.into_iter().filter(|(_, text)| !text.is_empty()).map(|(role, text)| Message::new(role, text)).collect()
+        let asked =
+            if question.choices.is_empty() { question.question.clone() } else { with_options(&question.question, &question.choices) };
+        Message::chat(&self.system, &self.user.replace("{question}", asked.trim()))
     }
 
     /// SHA-256 of all that the model is told beside questions and options, lower-case hex.

@@ -101,8 +101,11 @@ fn read(file: &File, path: &Path) -> Result<(BTreeMap<Key, Record>, u64), EvalEr
         if !line.ends_with(b"\n") {
             break;
         }
-        let record: Record = serde_json::from_slice(&line)
-            .map_err(|error| EvalError::Records { path: path.to_owned(), line: number, cause: error.to_string() })?;
+        let record: Record = serde_json::from_slice(&line).map_err(|error| EvalError::Records {
+            path: path.to_owned(),
+            line: number,
+            cause: error.to_string(),
+        })?;
         known.insert((record.id.clone(), record.sample), record);
         whole += bytes as u64;
     }

@@ -9,13 +9,13 @@ use agent0_engine::{Codec, Engine, Weights};
 use agent0_rl::{Seed, Tool as PythonTool, rollout};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
+use crate::EvalError;
 use crate::benchmark::Benchmark;
 use crate::grade::grade;
 use crate::protocol::{Protocol, grading_of};
 use crate::question::{Loaded, Question};
 use crate::records::{Record, Records, question_digest};
 use crate::score::{Score, tally};
-use crate::EvalError;
 
 /// The model that is asked, and what it is asked with.
 pub struct Examinee<'a> {
@@ -74,7 +74,8 @@ pub async fn evaluate(
     told: &dyn Fn(&Standing),
 ) -> Result<Score, EvalError> {
     let questions = draw(&exam.loaded.questions, exam.limit, exam.protocol.seed);
-    let wanted: Vec<(&Question, usize)> = questions.iter().flat_map(|q| (0..exam.protocol.samples).map(move |sample| (*q, sample))).collect();
+    let wanted: Vec<(&Question, usize)> =
+        questions.iter().flat_map(|q| (0..exam.protocol.samples).map(move |sample| (*q, sample))).collect();
     let missing: Vec<(&Question, usize)> = wanted.iter().copied().filter(|(q, sample)| records.get(q, *sample).is_none()).collect();
     let kept = wanted.len() - missing.len();
     let correct = wanted.iter().filter(|(q, sample)| records.get(q, *sample).is_some_and(|record| record.correct)).count();

@@ -145,8 +145,12 @@ fn columns(results: &[Results], published: bool) -> Vec<String> {
     let known = benchmarks().iter().map(|b| b.name.to_owned());
     let known: Vec<String> =
         known.filter(|name| scored(name) || published && PUBLISHED.iter().any(|row| row.score(name).is_some())).collect();
-    let own: BTreeMap<&str, ()> =
-        results.iter().flat_map(|of| &of.results).map(|s| (s.bench.as_str(), ())).filter(|(name, ())| !known.iter().any(|k| k == name)).collect();
+    let own: BTreeMap<&str, ()> = results
+        .iter()
+        .flat_map(|of| &of.results)
+        .map(|s| (s.bench.as_str(), ()))
+        .filter(|(name, ())| !known.iter().any(|k| k == name))
+        .collect();
     let has_average = |name: &str| {
         published || results.iter().any(|of| [Tool::Off, Tool::On].iter().any(|tool| average(name, &of.averages(*tool)).is_some()))
     };

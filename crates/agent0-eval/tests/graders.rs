@@ -156,7 +156,10 @@ fn changed(grading: Grading, question: &Question, kind: usize) -> Option<String>
 fn numbers(text: &str) -> Vec<(usize, usize)> {
     let bytes = text.as_bytes();
     let starts = (0..bytes.len()).filter(|&i| bytes[i].is_ascii_digit() && (i == 0 || !bytes[i - 1].is_ascii_digit()));
-    starts.map(|start| (start, start + bytes[start..].iter().take_while(|b| b.is_ascii_digit()).count())).filter(|(a, b)| b - a <= 12).collect()
+    starts
+        .map(|start| (start, start + bytes[start..].iter().take_while(|b| b.is_ascii_digit()).count()))
+        .filter(|(a, b)| b - a <= 12)
+        .collect()
 }
 
 fn with_number(text: &str, at: Option<(usize, usize)>, change: impl Fn(u64) -> u64) -> Option<String> {
@@ -188,7 +191,8 @@ fn own(benchmark: &Benchmark) -> Vec<Question> {
         subject: None,
     };
     // Where answers are whole numbers, some more of them.
-    let numbers: Vec<String> = if benchmark.name.starts_with("aime") { (1..30).map(|i| (37 * i % 1000).to_string()).collect() } else { Vec::new() };
+    let numbers: Vec<String> =
+        if benchmark.name.starts_with("aime") { (1..30).map(|i| (37 * i % 1000).to_string()).collect() } else { Vec::new() };
     let answers: Vec<&str> = answers[benchmark.name].iter().copied().chain(numbers.iter().map(String::as_str)).collect();
     answers.iter().enumerate().map(question).collect()
 }

@@ -55,8 +55,22 @@ fn timeless(report: &Value) -> Value {
 fn a_killed_evaluation_goes_on_and_a_repeated_one_gives_the_same_numbers() {
     let folder = tempfile::tempdir().unwrap();
     write_rows(&folder.path().join("mine.jsonl"), &questions());
-    let args =
-        ["--data", "mine.jsonl", "--tool", "both", "--preset", "sampled", "--samples", "2", "--max-tokens", "120", "--seed", "5", "--json", "--out"];
+    let args = [
+        "--data",
+        "mine.jsonl",
+        "--tool",
+        "both",
+        "--preset",
+        "sampled",
+        "--samples",
+        "2",
+        "--max-tokens",
+        "120",
+        "--seed",
+        "5",
+        "--json",
+        "--out",
+    ];
     let run = |out: &str| eval(folder.path(), &args).arg(out).output().unwrap();
     let whole = run("whole");
     assert!(whole.status.success(), "{}", stderr(&whole));
@@ -92,7 +106,10 @@ fn a_killed_evaluation_goes_on_and_a_repeated_one_gives_the_same_numbers() {
     let again = run("whole");
     assert_eq!(last_line(&again), report, "nothing is asked twice");
 
-    let compared = eval(folder.path(), &["--compare", "whole", "killed", "--published", "--save", "t.md", "--save", "t.csv", "--save", "t.json", "--json"]);
+    let compared = eval(
+        folder.path(),
+        &["--compare", "whole", "killed", "--published", "--save", "t.md", "--save", "t.csv", "--save", "t.json", "--json"],
+    );
     let compared = { compared }.output().unwrap();
     assert!(compared.status.success(), "{}", stderr(&compared));
     let table = last_line(&compared);
@@ -132,7 +149,8 @@ fn bad_input_is_named_before_any_work_is_done() {
     let offline = eval(folder.path(), &["--bench", "gsm8k"]).env("HF_HUB_OFFLINE", "1").env("AGENT0_CACHE", &cache).output().unwrap();
     assert!(!offline.status.success() && stderr(&offline).contains("openai/gsm8k"), "{}", stderr(&offline));
 
-    let kept = eval(folder.path(), &["--data", "bad.jsonl", "--keep-going", "--limit", "1", "--max-tokens", "16", "--json"]).output().unwrap();
+    let kept =
+        eval(folder.path(), &["--data", "bad.jsonl", "--keep-going", "--limit", "1", "--max-tokens", "16", "--json"]).output().unwrap();
     assert!(kept.status.success(), "{}", stderr(&kept));
     let result = &last_line(&kept)["results"][0];
     assert_eq!((&result["rows"], &result["left_out"], &result["limit"]), (&1.into(), &3.into(), &1.into()));

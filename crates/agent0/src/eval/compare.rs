@@ -48,7 +48,10 @@ fn folders(name: &str, runs: &Path) -> anyhow::Result<Vec<PathBuf>> {
         .unwrap_or_default();
     found.sort();
     if found.is_empty() {
-        bail!("no results of `{name}`: it is no folder with a results.json, none under evals/, and no run with scores in {}", evals.display());
+        bail!(
+            "no results of `{name}`: it is no folder with a results.json, none under evals/, and no run with scores in {}",
+            evals.display()
+        );
     }
     Ok(found)
 }
