@@ -102,6 +102,16 @@ async fn pairs_that_hang_have_no_verdict_and_hold_up_no_other() {
     assert_eq!(verdicts[9], Some(true));
 }
 
+/// Comparing such lists as sets takes algebra minutes; that one of their members is none of the others' settles it.
+#[tokio::test]
+async fn long_lists_of_words_are_told_apart() {
+    let words = "behind, wellwisher, volcanism, iniquity, interpretations, inmate, individualization, implications, zip, yoghurt, \
+                 toroidal, transformations, mollie, mcconnell, disenfranchisement, hornpipe, sandy, scorn";
+    let others = words.replace("scorn", "scone");
+    let verdicts = math_verify().same(&[pair(words, "135"), pair(words, &others), pair(words, "x+1")]).await.unwrap();
+    assert_eq!(verdicts, [Some(false); 3]);
+}
+
 #[tokio::test]
 async fn a_vote_with_a_hanging_answer_is_counted() {
     let grader = Grader::new(Some(Arc::new(math_verify())));
