@@ -11,7 +11,7 @@ from sympy import Basic, I
 logging.disable(logging.CRITICAL)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def parsed(text):
     return parse("\\boxed{" + text + "}", parsing_timeout=None)
 

@@ -38,6 +38,12 @@ impl Message {
     pub fn new(role: Role, content: impl Into<String>) -> Self {
         Self { role, content: content.into() }
     }
+
+    /// A chat of a system turn, left out when empty, and a user turn.
+    pub fn chat(system: &str, user: &str) -> Vec<Self> {
+        let turns = [(Role::System, system), (Role::User, user)];
+        turns.into_iter().filter(|(_, text)| !text.is_empty()).map(|(role, text)| Self::new(role, text)).collect()
+    }
 }
 
 /// Why text could not be turned into ids.

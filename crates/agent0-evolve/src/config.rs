@@ -1,7 +1,7 @@
 //! The settings of a run: typed, with their defaults. How they are put together from presets, files and the command
 //! line is the business of [`crate::settings`].
 
-use agent0_engine::{Message, Role};
+use agent0_engine::Message;
 use agent0_rl::{AdpoParams, Aggregation, Clip, RolloutParams, VoteRule};
 use serde::{Deserialize, Serialize};
 
@@ -101,18 +101,13 @@ pub struct Prompts {
 impl Prompts {
     /// What the executor is asked a question with.
     pub fn executor(&self, question: &str) -> Vec<Message> {
-        chat(&self.executor_system, &self.executor_user.replace("{question}", question))
+        Message::chat(&self.executor_system, &self.executor_user.replace("{question}", question))
     }
 
     /// What the curriculum agent is asked for a task with.
     pub fn curriculum(&self) -> Vec<Message> {
-        chat(&self.curriculum_system, &self.curriculum_user)
+        Message::chat(&self.curriculum_system, &self.curriculum_user)
     }
-}
-
-fn chat(system: &str, user: &str) -> Vec<Message> {
-    let turns = [(Role::System, system), (Role::User, user)];
-    turns.into_iter().filter(|(_, text)| !text.is_empty()).map(|(role, text)| Message::new(role, text)).collect()
 }
 
 /// Training data to gradient step, for both agents.

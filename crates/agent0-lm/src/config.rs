@@ -1,6 +1,7 @@
 //! The shape of a model, as read from its files. Says nothing of where the weights are.
 
-use crate::frequencies::{RopeScaling, inv_freq};
+pub use crate::frequencies::RopeScaling;
+use crate::frequencies::inv_freq;
 
 /// The decoder families that the engine computes. They share RMS norm, rotary positions, grouped-query attention and SwiGLU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,10 @@ pub struct ModelConfig {
     pub ffn: usize,
     /// Added to the mean square in RMS norms.
     pub rms_eps: f32,
+    /// Base of the rotary frequencies.
+    pub rope_theta: f32,
+    /// How they are stretched for long contexts.
+    pub rope_scaling: RopeScaling,
     /// Rotary frequencies `[head_dim / 2]`, in radians per position, any scaling applied.
     pub inv_freq: Vec<f32>,
     /// Factor on the rotary cosines and sines.
@@ -83,7 +88,7 @@ impl ModelConfig {
     ///
     /// # Errors
     /// What makes the configuration impossible.
-    pub(crate) fn finish(mut self, theta: f32, scaling: &RopeScaling) -> Result<Self, String> {
+    pub(crate) fn finish(mut self) -> Result<Self, String> {
         let dimensions = [
             ("vocabulary", self.vocab),
             ("hidden size", self.hidden),
@@ -110,7 +115,7 @@ impl ModelConfig {
         if !(self.rms_eps.is_finite() && self.rms_eps >= 0.0) {
             return Err(format!("the norm epsilon is {}", self.rms_eps));
         }
-        self.inv_freq = inv_freq(theta, self.head_dim, scaling);
+        self.inv_freq = inv_freq(self.rope_theta, self.head_dim, &self.rope_scaling);
         if self.inv_freq.len() != self.head_dim / 2 || !self.inv_freq.iter().all(|f| f.is_finite() && *f >= 0.0) {
             return Err("the rotary frequencies are not finite numbers".to_owned());
         }
@@ -136,6 +141,8 @@ pub(crate) mod tests {
             head_dim: 32,
             ffn: 96,
             rms_eps: 1e-6,
+            rope_theta: 1e6,
+            rope_scaling: RopeScaling::None,
             inv_freq: Vec::new(),
             rope_attention_scale: 1.0,
             qkv_bias: false,
@@ -151,17 +158,17 @@ pub(crate) mod tests {
         let refuses = |change: fn(&mut ModelConfig), words: &str| {
             let mut config = sample();
             change(&mut config);
-            let fault = config.finish(1e6, &RopeScaling::None).unwrap_err();
+            let fault = config.finish().unwrap_err();
             assert!(fault.contains(words), "{fault}");
         };
-        assert!(sample().finish(1e6, &RopeScaling::None).is_ok());
+        assert!(sample().finish().is_ok());
         refuses(|c| c.head_dim = usize::MAX, "head size");
         refuses(|c| c.head_dim = 31, "odd");
         refuses(|c| c.kv_heads = 0, "key-value");
         refuses(|c| c.kv_heads = 3, "cannot share");
         refuses(|c| c.tokens = 161, "embedding rows");
         refuses(|c| c.rms_eps = f32::NAN, "epsilon");
-        assert!(sample().finish(f32::NAN, &RopeScaling::None).unwrap_err().contains("rotary"));
-        assert!(sample().finish(1e6, &RopeScaling::Divisors(vec![0.0; 16])).unwrap_err().contains("rotary"));
+        refuses(|c| c.rope_theta = f32::NAN, "rotary");
+        refuses(|c| c.rope_scaling = RopeScaling::Divisors(vec![0.0; 16]), "rotary");
     }
 }

@@ -152,6 +152,8 @@ fn read_config(file: &GgufFile) -> Result<ModelConfig, ModelError> {
         rms_eps: file
             .float(&key("attention.layer_norm_rms_epsilon"))
             .ok_or_else(|| ModelError::damaged(path, "the norm epsilon is missing"))?,
+        rope_theta: file.float(&key("rope.freq_base")).unwrap_or(10_000.0),
+        rope_scaling: read_scaling(file, architecture, head_dim)?,
         inv_freq: Vec::new(),
         rope_attention_scale: 1.0,
         qkv_bias: architecture == Architecture::Qwen2,
@@ -160,9 +162,7 @@ fn read_config(file: &GgufFile) -> Result<ModelConfig, ModelError> {
         context: required("context_length")?,
         hf_base: file.string("general.source.huggingface.repository").map(str::to_owned),
     };
-    let theta = file.float(&key("rope.freq_base")).unwrap_or(10_000.0);
-    let scaling = read_scaling(file, architecture, head_dim)?;
-    config.finish(theta, &scaling).map_err(|fault| ModelError::damaged(path, fault))
+    config.finish().map_err(|fault| ModelError::damaged(path, fault))
 }
 
 fn read_scaling(file: &GgufFile, architecture: Architecture, head_dim: usize) -> Result<RopeScaling, ModelError> {

@@ -116,7 +116,7 @@ impl Shard {
 }
 
 /// The name of a weight in the files.
-fn name(tensor: Tensor, tied: bool) -> String {
+pub(crate) fn name(tensor: Tensor, tied: bool) -> String {
     match tensor {
         Tensor::Head if !tied => "lm_head.weight".to_owned(),
         Tensor::Embedding | Tensor::Head => "model.embed_tokens.weight".to_owned(),
@@ -257,6 +257,8 @@ impl RawConfig {
             head_dim: self.head_dim.unwrap_or(self.hidden_size / self.num_attention_heads.max(1)),
             ffn: self.intermediate_size,
             rms_eps: self.rms_norm_eps,
+            rope_theta: theta,
+            rope_scaling: scaling,
             inv_freq: Vec::new(),
             rope_attention_scale: 1.0,
             qkv_bias: architecture == Architecture::Qwen2,
@@ -265,7 +267,7 @@ impl RawConfig {
             context: self.max_position_embeddings,
             hf_base: self.name_or_path.filter(|name| name.split('/').count() == 2 && !name.starts_with(['.', '/'])),
         };
-        config.finish(theta, &scaling).map_err(|fault| ModelError::damaged(path, fault))
+        config.finish().map_err(|fault| ModelError::damaged(path, fault))
     }
 
     fn refuse_variants(&self, path: &Path) -> Result<(), ModelError> {

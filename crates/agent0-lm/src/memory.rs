@@ -172,7 +172,7 @@ fn group_free(folder: &Path, [limit, usage, droppable]: [&str; 3]) -> Option<u64
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Architecture;
+    use crate::config::{Architecture, RopeScaling};
 
     /// Qwen2.5-0.5B.
     fn config() -> ModelConfig {
@@ -188,6 +188,8 @@ mod tests {
             head_dim: 64,
             ffn: 4864,
             rms_eps: 1e-6,
+            rope_theta: 1e6,
+            rope_scaling: RopeScaling::None,
             inv_freq: Vec::new(),
             rope_attention_scale: 1.0,
             qkv_bias: true,

@@ -8,7 +8,8 @@ use agent0_compute::{Compute, Dtype, Isa, rms_norm};
 use agent0_engine::{Datum, PolicyLoss};
 use safetensors::SafeTensors;
 
-use crate::checkpoint::open;
+use crate::checkpoint::{LayerTensor, Tensor, open};
+use crate::export::{Export, WeightFormat, export_model};
 use crate::head::Head;
 use crate::lora::{LoraGradient, LoraWeights};
 use crate::model::Model;
@@ -39,21 +40,60 @@ fn logits_match_transformers() {
         let (all_ids, expected) = (ids(&expected, "ids"), floats(&expected, "logits"));
         for isa in Isa::available() {
             let cx = Compute::new(2, isa);
-            let model = load(&cx, name);
-            let (vocab, width) = (model.config.vocab, model.config.hidden);
             let sequences: Vec<&[u32]> = all_ids.chunks(37).collect();
-            let mut trainer = Trainer::default();
-            let stream = trainer.stream(&cx, &model, &sequences);
-            let mut hidden = vec![0.0; stream.len()];
-            rms_norm(&cx, stream.len() / width, &stream, width, &model.final_norm, model.config.rms_eps, &mut hidden);
-            let mut head = Head::default();
-            let mut worst = 0.0f32;
-            for (hidden, expected) in hidden.chunks(37 * width).zip(expected.chunks(37 * vocab)) {
-                let logits = head.logits(&cx, &model, 37, hidden);
-                worst = logits.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(worst, f32::max);
-            }
+            let worst = largest_difference(&logits(&cx, &load(&cx, name), &sequences), &expected);
             println!("{name} {isa}: largest difference {worst:e}");
             assert!(worst <= 1e-4, "{name} {isa}: {worst}");
+        }
+    }
+}
+
+/// Logits of sequences of one length, end to end.
+fn logits(cx: &Compute, model: &Model, sequences: &[&[u32]]) -> Vec<f32> {
+    let (length, width) = (sequences[0].len(), model.config.hidden);
+    let stream = Trainer::default().stream(cx, model, sequences);
+    let mut hidden = vec![0.0; stream.len()];
+    rms_norm(cx, stream.len() / width, &stream, width, &model.final_norm, model.config.rms_eps, &mut hidden);
+    let mut head = Head::default();
+    hidden.chunks(length * width).flat_map(|hidden| head.logits(cx, model, length, hidden).to_vec()).collect()
+}
+
+fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// An exported folder holds the weights of PEFT's merged model and computes its logits, in each format.
+#[test]
+fn a_merged_export_is_pefts_merged_model() {
+    for kind in ["qwen2", "qwen3"] {
+        let adapter = fixture(&format!("gradients-{kind}"));
+        let bytes = std::fs::read(adapter.join("merged.safetensors")).unwrap();
+        let expected = SafeTensors::deserialize(&bytes).unwrap();
+        for (format, name) in [(WeightFormat::F32, "logits"), (WeightFormat::Bf16, "logits_bf16")] {
+            let folder = tempfile::tempdir().unwrap();
+            let (model, out) = (fixture(&format!("tiny-{kind}")), folder.path().join("merged"));
+            let request = Export { model: &model, adapter: Some(&adapter.join("adapter")), format, out: &out };
+            export_model(&request, &|_, _| {}).unwrap();
+            let merged = open(&out).unwrap();
+            let weights = [
+                (0, LayerTensor::Q, "model.layers.0.self_attn.q_proj.weight"),
+                (1, LayerTensor::V, "model.layers.1.self_attn.v_proj.weight"),
+                (1, LayerTensor::Down, "model.layers.1.mlp.down_proj.weight"),
+            ];
+            for (layer, part, name) in weights {
+                let off = largest_difference(&merged.tensor(Tensor::Layer(layer, part)).unwrap(), &floats(&expected, name));
+                // Weights are below 1: bf16 rounds them by up to 1/512.
+                let bound = if format == WeightFormat::F32 { 1e-6 } else { 2e-3 };
+                assert!(off <= bound, "{kind} {format:?} {name}: off by {off}");
+            }
+            let cx = Compute::new(2, Isa::detect());
+            let model = Model::load(&cx, merged.as_ref(), Dtype::F32, 512).unwrap();
+            let off = largest_difference(&logits(&cx, &model, &[&ids(&expected, "ids")]), &floats(&expected, name));
+            println!("{kind} {format:?}: largest difference {off:e}");
+            // A sum in another order rounds a few weights to the other neighbour in bf16.
+            let bound = if format == WeightFormat::F32 { 1e-4 } else { 1e-2 };
+            assert!(off <= bound, "{kind} {format:?}: logits off by {off}");
         }
     }
 }

@@ -17,8 +17,10 @@ use crate::config::ModelConfig;
 use crate::lora::{LoraWeights, Site};
 use crate::optimizer::AdamState;
 
-const CONFIG: &str = "adapter_config.json";
-const WEIGHTS: &str = "adapter_model.safetensors";
+/// The description of an adapter, in its folder.
+pub(crate) const CONFIG: &str = "adapter_config.json";
+/// The weights of an adapter, in its folder.
+pub(crate) const WEIGHTS: &str = "adapter_model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 
 /// Writes the adapter and its optimizer state into `folder`, which is made if need be.
@@ -70,6 +72,10 @@ pub(crate) fn load(cx: &Compute, folder: &Path, config: &ModelConfig) -> Result<
             part.fill(&path, &stored, "", &mut matrices)?;
         }
     }
+    // What is not used would be missing from every answer, unnoticed.
+    if let Some(other) = stored.names().into_iter().filter(|name| parts.iter().all(|part| part.name != **name)).min() {
+        return Err(failed(&path, format!("tensor {other} belongs to none of the linear layers that can have LoRA")));
+    }
     weights.changed(cx);
 
     let mut optimizer = AdamState::new(&weights);
@@ -88,6 +94,14 @@ pub(crate) fn load(cx: &Compute, folder: &Path, config: &ModelConfig) -> Result<
         }
     }
     Ok((weights, optimizer))
+}
+
+/// Whether `folder` holds a LoRA adapter that can be read, for whatever model.
+pub(crate) fn check(folder: &Path) -> Result<(), EngineError> {
+    read_spec(&folder.join(CONFIG))?;
+    let path = folder.join(WEIGHTS);
+    let bytes = std::fs::read(&path).map_err(|e| failed(&path, e))?;
+    SafeTensors::deserialize(&bytes).map(drop).map_err(|e| failed(&path, e))
 }
 
 /// PEFT's name and the values of each part of `matrices` (ordered as the adapter's).
@@ -166,6 +180,11 @@ fn read_spec(path: &Path) -> Result<LoraSpec, EngineError> {
             return Err(failed(path, format!("{feature} is not supported")));
         }
     }
+    for pattern in ["rank_pattern", "alpha_pattern"] {
+        if value[pattern].as_object().is_some_and(|pattern| !pattern.is_empty()) {
+            return Err(failed(path, format!("a {pattern} is not supported; one rank and alpha for all layers are")));
+        }
+    }
     let rank = value["r"].as_u64().filter(|r| (1..=4096).contains(r)).ok_or_else(|| failed(path, "rank r is missing or out of range"))?;
     let alpha = value["lora_alpha"].as_f64().ok_or_else(|| failed(path, "lora_alpha is missing"))?;
     let targets: Option<Vec<String>> =
@@ -192,6 +211,7 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
     write().map_err(|e| failed(path, e))
 }
 
-fn failed(path: &Path, cause: impl ToString) -> EngineError {
+/// An adapter's file that cannot be used.
+pub(crate) fn failed(path: &Path, cause: impl ToString) -> EngineError {
     EngineError::Checkpoint { path: path.display().to_string(), cause: cause.to_string() }
 }

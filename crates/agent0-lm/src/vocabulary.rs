@@ -1,4 +1,5 @@
-//! Vocabularies, merges, pre-tokenizers and chat templates as model files hold them. Encoding is in `tokenizer.rs`.
+//! What model files say about tokens: vocabulary, chat template, which tokens end a turn. Those of a GGUF file are read in
+//! `gguf_vocabulary.rs`; encoding is in `tokenizer.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -7,21 +8,13 @@ use agent0_engine::TokenId;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::json;
-use tokenizers::models::bpe::{BPE, Vocab};
-use tokenizers::{NormalizerWrapper, PreTokenizerWrapper};
 
 use crate::chat::ControlToken;
 use crate::error::ModelError;
-use crate::gguf::{GgufFile, Value};
-use crate::gguf_model::UNUSED_TOKEN;
+use crate::gguf::GgufFile;
+use crate::gguf_vocabulary::GgufVocabulary;
 use crate::hf::{read_json, read_text};
 
-/// GGUF's token type of ordinary tokens.
-const NORMAL_TOKEN: i64 = 1;
-/// GGUF's token type of control tokens.
-const CONTROL_TOKEN: i64 = 3;
-/// GGUF's token type of markup that models may write as part of an answer.
-const USER_TOKEN: i64 = 4;
 /// More tokens than any model has.
 const MAX_TOKENS: usize = 1 << 24;
 
@@ -47,96 +40,7 @@ pub(crate) struct Vocabulary {
 
 /// Reads the vocabulary of a `.gguf` file or of a Hugging Face folder.
 pub(crate) fn read(path: &Path) -> Result<Vocabulary, ModelError> {
-    if path.is_dir() { read_folder(path) } else { read_gguf(&GgufFile::open(path)?) }
-}
-
-fn read_gguf(file: &GgufFile) -> Result<Vocabulary, ModelError> {
-    let path = file.path();
-    let missing = |key: &str| ModelError::tokenizer(path, format!("metadata {key:?} is missing"), "use a GGUF file with its tokenizer");
-    let model = file.string("tokenizer.ggml.model").ok_or_else(|| missing("tokenizer.ggml.model"))?;
-    if model != "gpt2" {
-        let cause = format!("tokenizers of kind {model:?} are not read from GGUF files");
-        return Err(ModelError::tokenizer(path, cause, "use the model's Hugging Face folder with its tokenizer.json"));
-    }
-    let strings = |key: &str| match file.value(key) {
-        Some(Value::Strings(strings)) => Ok(strings),
-        _ => Err(missing(key)),
-    };
-    let tokens = strings("tokenizer.ggml.tokens")?;
-    let kinds = match file.value("tokenizer.ggml.token_type") {
-        Some(Value::Ints(kinds)) if kinds.len() == tokens.len() => kinds,
-        _ => return Err(missing("tokenizer.ggml.token_type")),
-    };
-
-    let mut vocab = Vocab::default();
-    let mut controls = Vec::new();
-    for (id, (text, &kind)) in (0..).zip(tokens.iter().zip(kinds)) {
-        match kind {
-            NORMAL_TOKEN => drop(vocab.insert(text.clone(), id)),
-            CONTROL_TOKEN | USER_TOKEN if !text.is_empty() => {
-                controls.push(ControlToken { text: text.clone(), id, special: kind == CONTROL_TOKEN });
-            }
-            _ => {}
-        }
-    }
-    let merges = strings("tokenizer.ggml.merges")?
-        .iter()
-        .map(|merge| merge.split_once(' ').map(|(left, right)| (left.to_owned(), right.to_owned())))
-        .collect::<Option<Vec<_>>>()
-        .ok_or_else(|| ModelError::damaged(path, "a merge that is not two tokens"))?;
-    let plain = byte_level_bpe(path, vocab, merges, file.string("tokenizer.ggml.pre").unwrap_or("default"))?;
-
-    let eos_ids: Vec<TokenId> = ["eos", "eot", "eom"]
-        .iter()
-        .filter_map(|name| file.integer(&format!("tokenizer.ggml.{name}_token_id")))
-        .filter_map(|id| TokenId::try_from(id).ok())
-        .collect();
-    let text_of = |key: &str| file.integer(key).and_then(|id| tokens.get(id)).cloned().unwrap_or_default();
-    Ok(Vocabulary {
-        plain,
-        controls,
-        size: kinds.iter().rposition(|&kind| kind != UNUSED_TOKEN).map_or(0, |last| last + 1),
-        byte_level: true,
-        template: file.string("tokenizer.chat_template").map(str::to_owned),
-        bos: text_of("tokenizer.ggml.bos_token_id"),
-        eos: text_of("tokenizer.ggml.eos_token_id"),
-        eos_ids,
-    })
-}
-
-/// The tokenizer that llama.cpp's `pre` names, written as the model's own tokenizer.json has it.
-fn byte_level_bpe(path: &Path, vocab: Vocab, merges: Vec<(String, String)>, pre: &str) -> Result<tokenizers::Tokenizer, ModelError> {
-    let words = |digits: &str| {
-        let pattern = format!(
-            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-        );
-        json!({ "type": "Sequence", "pretokenizers": [
-            { "type": "Split", "pattern": { "Regex": pattern }, "behavior": "Isolated", "invert": false },
-            { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false },
-        ]})
-    };
-    let gpt2 = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": true });
-    let (normalizer, pre_tokenizer, ignore_merges) = match pre {
-        "qwen2" => (Some(json!({ "type": "NFC" })), words(r"\p{N}"), false),
-        "llama-bpe" => (None, words(r"\p{N}{1,3}"), true),
-        "smollm" => {
-            let digits = json!({ "type": "Digits", "individual_digits": true });
-            (None, json!({ "type": "Sequence", "pretokenizers": [digits, gpt2] }), false)
-        }
-        "gpt-2" | "default" => (None, gpt2, false),
-        other => {
-            let cause = format!("the word splitter {other:?} is not known");
-            return Err(ModelError::tokenizer(path, cause, "use the model's Hugging Face folder with its tokenizer.json"));
-        }
-    };
-    let failed = |e: &dyn std::fmt::Display| ModelError::tokenizer(path, e.to_string(), "the file is damaged: obtain it again");
-    let bpe = BPE::builder().vocab_and_merges(vocab, merges).ignore_merges(ignore_merges).build().map_err(|e| failed(&e))?;
-    let pre_tokenizer: PreTokenizerWrapper = serde_json::from_value(pre_tokenizer).map_err(|e| failed(&e))?;
-    let normalizer: Option<NormalizerWrapper> = normalizer.map(serde_json::from_value).transpose().map_err(|e| failed(&e))?;
-    let mut tokenizer = tokenizers::Tokenizer::new(bpe);
-    tokenizer.with_pre_tokenizer(Some(pre_tokenizer));
-    tokenizer.with_normalizer(normalizer).map_err(|e| failed(&e))?;
-    Ok(tokenizer)
+    if path.is_dir() { read_folder(path) } else { GgufVocabulary::read(&GgufFile::open(path)?)?.vocabulary() }
 }
 
 fn read_folder(folder: &Path) -> Result<Vocabulary, ModelError> {

@@ -74,7 +74,7 @@ fn both_file_kinds_hold_the_same_model() {
         let gguf = open(&fixture(&format!("tiny-{kind}.gguf"))).unwrap();
         let (a, b) = (folder.config(), gguf.config());
         assert!(a.inv_freq.iter().zip(&b.inv_freq).all(|(a, b)| (a / b - 1.0).abs() < 1e-6), "{kind}: {a:?} {b:?}");
-        let same = ModelConfig { inv_freq: a.inv_freq.clone(), tokens: a.tokens, ..b.clone() };
+        let same = ModelConfig { rope_scaling: a.rope_scaling.clone(), inv_freq: a.inv_freq.clone(), tokens: a.tokens, ..b.clone() };
         assert_eq!((a, a.tokens, b.tokens), (&same, 160, 150));
         assert_eq!(a.tied_embedding, kind != "llama");
 

@@ -1,7 +1,8 @@
 //! The user's cache folder: where things live in it, locks between processes, and the free space on its disk.
 //!
 //! Layout: `models/FILE` (complete and verified), `models/FILE.part` and friends (downloads under way), `models/hub/` (hub
-//! repositories, laid out as `hub_layout.rs` says; `COMMIT.verified` marks a complete one), `python/NAME/`.
+//! repositories, laid out as `hub_layout.rs` says; `COMMIT.verified` marks a complete one), `datasets/` (those of datasets; of each
+//! commit the files asked for, `COMMIT.DIGEST.verified` marks that those of one pattern are complete), `python/NAME/`.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};

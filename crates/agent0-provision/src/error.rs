@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::human_bytes;
+use crate::{RepoKind, human_bytes};
 
 /// Why something could not be provided.
 #[derive(Debug, thiserror::Error)]
@@ -73,11 +73,19 @@ pub enum ProvisionError {
         /// Bytes it had.
         found: u64,
     },
+    /// Text that names no hub repository.
+    #[error("`{name}` is no name of a repository on the Hugging Face hub; write it as org/name or org/name@revision")]
+    BadRepoName {
+        /// The text as given.
+        name: String,
+    },
     /// The hub has no such repository, or hides it.
     #[error(
-        "there is no model repository at {page}, or it is private (and there is no file or folder {repo} here); check the name; for a private one, set HF_TOKEN to an access token that may read it"
+        "there is no {kind} repository at {page}, or it is private (and there is no file or folder {repo} here); check the name; for a private one, set HF_TOKEN to an access token that may read it"
     )]
     NoSuchRepo {
+        /// Model or dataset.
+        kind: RepoKind,
         /// `org/name`.
         repo: String,
         /// Where it would be.
@@ -109,6 +117,16 @@ pub enum ProvisionError {
         /// What is missing and what is there.
         cause: String,
     },
+    /// The repository has none of the files that were asked for.
+    #[error("{repo} on the Hugging Face hub has no usable file {files}: {cause}")]
+    NoFilesInRepo {
+        /// `org/name`, with its revision.
+        repo: String,
+        /// The path asked for, in which `*` stands for any text.
+        files: String,
+        /// What is there instead.
+        cause: String,
+    },
     /// A source answered, but with something that cannot be used, or did not answer.
     #[error("{source_name}: {cause}")]
     Source {
@@ -117,11 +135,13 @@ pub enum ProvisionError {
         /// What it said.
         cause: String,
     },
-    /// No source had the model.
-    #[error("could not obtain model `{model}`:\n{}\nCheck the network (HF_ENDPOINT names a hub mirror), or bring the model yourself and give its path", attempts.iter().map(|a| format!("  - {a}")).collect::<Vec<_>>().join("\n"))]
+    /// No source had the model or dataset.
+    #[error("could not obtain {kind} `{name}`:\n{}\nCheck the network (HF_ENDPOINT names a hub mirror), or bring the {kind} yourself and give its path", attempts.iter().map(|a| format!("  - {a}")).collect::<Vec<_>>().join("\n"))]
     NoSource {
-        /// The model.
-        model: String,
+        /// Model or dataset.
+        kind: RepoKind,
+        /// Its name.
+        name: String,
         /// One line per source tried.
         attempts: Vec<String>,
     },
@@ -171,7 +191,7 @@ impl ProvisionError {
     }
 
     /// Whether the fault lies with this machine's disk, so that no other source would fare better.
-    pub(crate) fn is_local(&self) -> bool {
+    pub fn is_local(&self) -> bool {
         matches!(self, Self::Io { .. } | Self::NoSpace { .. })
     }
 }

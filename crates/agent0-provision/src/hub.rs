@@ -12,6 +12,7 @@ use ureq::http::{Response, header};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::progress::{Progress, Task};
+use crate::repo_name::RepoKind;
 use crate::{ProvisionError, hub_settings, human_bytes};
 
 pub(crate) const SOURCE: &str = "Hugging Face hub";
@@ -36,6 +37,7 @@ pub(crate) struct Hub {
 /// A file of a repository at a revision.
 #[derive(Clone, Copy)]
 pub(crate) struct HubPath<'a> {
+    pub(crate) kind: RepoKind,
     /// `org/name`.
     pub(crate) repo: &'a str,
     /// Branch, tag or commit.
@@ -48,7 +50,7 @@ pub(crate) struct HubPath<'a> {
 #[derive(Clone, Copy)]
 pub(crate) enum Query<'a> {
     /// The description of a repository at a revision.
-    Listing { repo: &'a str, revision: &'a str },
+    Listing { kind: RepoKind, repo: &'a str, revision: &'a str },
     /// A file's content.
     File(HubPath<'a>),
 }
@@ -57,14 +59,18 @@ impl<'a> Query<'a> {
     /// The address below the hub's own. A revision is one part of it, even one with slashes.
     fn address(self) -> String {
         match self {
-            Self::Listing { repo, revision } => format!("api/models/{repo}/revision/{}?blobs=true", revision.replace('/', "%2F")),
-            Self::File(HubPath { repo, revision, file }) => format!("{repo}/resolve/{}/{file}", revision.replace('/', "%2F")),
+            Self::Listing { kind, repo, revision } => {
+                format!("api/{}/{repo}/revision/{}?blobs=true", kind.plural(), revision.replace('/', "%2F"))
+            }
+            Self::File(HubPath { kind, repo, revision, file }) => {
+                format!("{}{repo}/resolve/{}/{file}", kind.prefix(), revision.replace('/', "%2F"))
+            }
         }
     }
 
-    fn repo_and_revision(self) -> (&'a str, &'a str) {
+    fn repo_and_revision(self) -> (RepoKind, &'a str, &'a str) {
         match self {
-            Self::Listing { repo, revision } | Self::File(HubPath { repo, revision, .. }) => (repo, revision),
+            Self::Listing { kind, repo, revision } | Self::File(HubPath { kind, repo, revision, .. }) => (kind, repo, revision),
         }
     }
 }
@@ -191,15 +197,15 @@ impl Hub {
     fn refusal(&self, query: Query, response: &Response<Body>) -> Fault {
         let status = response.status().as_u16();
         let code = response.headers().get("x-error-code").and_then(|v| v.to_str().ok());
-        let (repo, revision) = query.repo_and_revision();
-        let page = || format!("{}/{repo}", self.endpoint);
+        let (kind, repo, revision) = query.repo_and_revision();
+        let page = || format!("{}/{}{repo}", self.endpoint, kind.prefix());
         let other = |cause: String| ProvisionError::source(SOURCE, cause);
         Fault::Final(match (status, code, query) {
             (408 | 429 | 500.., ..) => return Fault::Passing(format!("it is busy or broken (HTTP {status})")),
             (_, Some("GatedRepo"), _) => ProvisionError::GatedRepo { repo: repo.to_string(), page: page() },
             (_, Some("RevisionNotFound"), _) => ProvisionError::NoSuchRevision { repo: repo.to_string(), revision: revision.to_string() },
             (_, Some("RepoNotFound"), _) | (404, None, Query::Listing { .. }) => {
-                ProvisionError::NoSuchRepo { repo: repo.to_string(), page: page() }
+                ProvisionError::NoSuchRepo { kind, repo: repo.to_string(), page: page() }
             }
             (401 | 403, ..) => other(format!("no access to {repo} (HTTP {status}); set HF_TOKEN to a token that has it")),
             (404, _, Query::File(path)) => other(format!("{repo} has no file {} (HTTP 404)", path.file)),

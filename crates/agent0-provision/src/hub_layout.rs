@@ -1,18 +1,19 @@
 //! A repository's folder in the layout of a Hugging Face cache: `models--ORG--NAME/refs/REVISION` holds a commit,
-//! `models--ORG--NAME/snapshots/COMMIT/` its files. The user's hub cache is laid out so, and so is our own.
+//! `models--ORG--NAME/snapshots/COMMIT/` its files; of a dataset it is `datasets--ORG--NAME`. The user's hub cache is laid out so,
+//! and so is our own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::ProvisionError;
-use crate::model_files::{CONFIG, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS_INDEX, weights};
+use crate::repo_name::RepoKind;
 
 /// One repository's folder in a cache.
 pub(crate) struct RepoFolder(PathBuf);
 
 impl RepoFolder {
-    pub(crate) fn new(cache: &Path, repo: &str) -> Self {
-        Self(cache.join(format!("models--{}", repo.replace('/', "--"))))
+    pub(crate) fn new(cache: &Path, kind: RepoKind, repo: &str) -> Self {
+        Self(cache.join(format!("{}--{}", kind.plural(), repo.replace('/', "--"))))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -46,15 +47,6 @@ impl RepoFolder {
         let snapshots = fs::read_dir(self.0.join("snapshots")).ok()?;
         snapshots.filter_map(|entry| Some(entry.ok()?.path().join(name))).filter(|path| path.is_file()).max()
     }
-}
-
-/// Whether a folder that another program filled has what a model needs: configuration, tokenizer and all weights. That program
-/// may have fetched only what it needed itself; a file there is a whole file, for it gets its name when it is complete.
-pub(crate) fn is_complete(folder: &Path) -> bool {
-    let has = |name: &str| folder.join(name).is_file();
-    let index = fs::read_to_string(folder.join(WEIGHTS_INDEX)).ok();
-    let has_weights = || weights(index.as_deref()).is_ok_and(|names| names.iter().all(|name| has(name)));
-    has(CONFIG) && has(TOKENIZER) && has(TOKENIZER_CONFIG) && has_weights()
 }
 
 /// Whether this is a full commit hash.

@@ -6,7 +6,7 @@ use crate::ProvisionError;
 use crate::hub::{Hub, Query, SOURCE};
 use crate::hub_layout::is_commit;
 use crate::model_files::RepoFile;
-use crate::repo_name::RepoName;
+use crate::repo_name::{RepoKind, RepoName};
 
 /// A repository at a commit.
 #[derive(Debug)]
@@ -39,8 +39,8 @@ impl Listing {
     ///
     /// # Errors
     /// When it cannot be reached, has no such repository or revision, keeps it to others, or answers something else.
-    pub(crate) fn fetch(hub: &Hub, name: &RepoName) -> Result<Self, ProvisionError> {
-        let listing = Self::parse(&hub.text(&Query::Listing { repo: &name.repo, revision: &name.revision })?)?;
+    pub(crate) fn fetch(hub: &Hub, kind: RepoKind, name: &RepoName) -> Result<Self, ProvisionError> {
+        let listing = Self::parse(&hub.text(&Query::Listing { kind, repo: &name.repo, revision: &name.revision })?)?;
         if is_commit(&name.revision) && listing.commit != name.revision {
             return Err(ProvisionError::source(SOURCE, format!("asked for {name}, it answered with commit {}", listing.commit)));
         }

@@ -1,4 +1,4 @@
-//! What a run needs from outside the program: model files and the Python tool's environment, kept in the user's cache.
+//! What a run needs from outside the program: models, datasets and the Python tool's environment, kept in the user's cache.
 //!
 //! Three nouns. A [`Cache`] is a folder of the user's. A [`ModelEntry`] names one model file by size and SHA-256, so that
 //! the same bytes can come from several sources, none of which has to be trusted. A [`PythonEnv`] is a private virtual
@@ -8,11 +8,14 @@
 //! (`Qwen/Qwen3-4B-Base`, with `@revision` if not `main`). These are trusted as the hub is: what it says a commit holds is what
 //! is let in, and the commit once chosen is kept to.
 //!
+//! Datasets of the hub come the same way, as the files of a repository that match a pattern.
+//!
 //! Everything here blocks and may use the network. Of a model's files only the index of the weights is read; no code of a
 //! model is fetched or run.
 
 mod cache;
 mod checked;
+mod dataset;
 mod digest;
 mod error;
 #[cfg(test)]
@@ -30,11 +33,14 @@ mod python_env;
 mod registry;
 mod repo;
 mod repo_name;
+mod wanted;
 mod wheels;
 
 pub use cache::Cache;
+pub use dataset::{Dataset, cached_dataset, obtain_dataset};
 pub use error::ProvisionError;
 pub use model::{cached_model, obtain_model, verify_model};
 pub use progress::{Event, Progress, human_bytes};
 pub use python_env::{PythonEnv, python_env};
 pub use registry::{HubFile, ModelEntry, WheelParts, find_model, models};
+pub use repo_name::RepoKind;

@@ -12,7 +12,8 @@ use crate::hub_layout::RepoFolder;
 use crate::progress::{Event, Progress};
 use crate::python::Python;
 use crate::registry::{ModelEntry, find_model, models};
-use crate::repo_name::RepoName;
+use crate::repo_name::{RepoKind, RepoName};
+use crate::wanted::Wanted;
 use crate::{ProvisionError, hub_settings, repo, wheels};
 
 /// The path of a model: an existing file or folder as it is; the folder of a hub repository (`org/name` or
@@ -33,7 +34,7 @@ pub fn obtain_model(cache: &Cache, name_or_path: &str, progress: Progress) -> Re
         return Ok(path.to_path_buf());
     }
     if let Some(name) = RepoName::parse(name_or_path) {
-        return repo::obtain(cache, &name, &Sources::from_env(), progress);
+        return repo::obtain(cache, &name, Wanted::Model, &Sources::from_env(), progress);
     }
     if name_or_path.contains(['/', '\\']) || name_or_path.ends_with(".gguf") {
         let known = models().iter().map(|m| m.name).collect::<Vec<_>>().join(", ");
@@ -66,7 +67,7 @@ pub fn verify_model(cache: &Cache, entry: &ModelEntry, progress: Progress) -> Re
     Ok(Some(place.file))
 }
 
-/// Where a model can come from, besides the cache.
+/// Where a model or dataset can come from, besides the cache.
 pub(crate) struct Sources {
     pub(crate) hub_cache: Option<PathBuf>,
     pub(crate) hub: Option<Hub>,
@@ -74,7 +75,7 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    fn from_env() -> Self {
+    pub(crate) fn from_env() -> Self {
         Self { hub_cache: hub_settings::cache_folder(), hub: Hub::from_env(), python: None }
     }
 }
@@ -126,7 +127,7 @@ pub(crate) fn obtain(cache: &Cache, entry: &ModelEntry, sources: &Sources, progr
 /// A copy that another program left in the user's Hugging Face cache, used where it is. A wrong one is left alone.
 fn in_hub_cache(entry: &ModelEntry, sources: &Sources, place: &Place, progress: Progress) -> Result<Option<PathBuf>, ProvisionError> {
     let (Some(folder), Some(file)) = (&sources.hub_cache, &entry.hub) else { return Ok(None) };
-    let Some(path) = RepoFolder::new(folder, file.repo).file(file.file) else { return Ok(None) };
+    let Some(path) = RepoFolder::new(folder, RepoKind::Model, file.repo).file(file.file) else { return Ok(None) };
     if !is_stamped(&place.stamp, &path, entry.sha256) {
         if expected(entry).digest_of(&path, progress)? != entry.sha256 {
             progress(Event::Note(format!("{} is another file than the registry's; not used", path.display())));
@@ -153,7 +154,12 @@ fn fetch(cache: &Cache, entry: &ModelEntry, sources: &Sources, place: &Place, pr
             Some(hub) => keep(entry, place, &place.hub_part, progress, &|part| {
                 let kept = fs::metadata(part).map_or(0, |meta| meta.len());
                 cache.check_space(entry.name, entry.bytes.saturating_sub(kept))?;
-                hub.fetch(&HubPath { repo: file.repo, revision: "main", file: file.file }, entry.bytes, part, progress)
+                hub.fetch(
+                    &HubPath { kind: RepoKind::Model, repo: file.repo, revision: "main", file: file.file },
+                    entry.bytes,
+                    part,
+                    progress,
+                )
             }),
             None => Err(ProvisionError::source(SOURCE, "HF_HUB_OFFLINE is set")),
         };
@@ -172,7 +178,7 @@ fn fetch(cache: &Cache, entry: &ModelEntry, sources: &Sources, place: &Place, pr
             Err(error) => failed(error)?,
         }
     }
-    Err(ProvisionError::NoSource { model: entry.name.to_string(), attempts })
+    Err(ProvisionError::NoSource { kind: RepoKind::Model, name: entry.name.to_string(), attempts })
 }
 
 /// Lets a source bring the file by way of `part`, and removes what other tries have left.

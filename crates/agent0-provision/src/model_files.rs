@@ -58,7 +58,7 @@ pub(crate) fn choose(all: &[RepoFile], index: Option<&str>) -> Result<Vec<RepoFi
 }
 
 /// What a repository has, by kind: `2 .gguf files, 1 .md file`.
-fn inventory(all: &[RepoFile]) -> String {
+pub(crate) fn inventory(all: &[RepoFile]) -> String {
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
     for file in all.iter().filter(|file| !file.name.starts_with('.')) {
         let kind = Path::new(&file.name).extension().map_or_else(String::new, |e| format!(".{} ", e.to_string_lossy()));

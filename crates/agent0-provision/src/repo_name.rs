@@ -1,10 +1,46 @@
-//! Names of model repositories as users write them: `org/name` or `org/name@revision`.
+//! Names of hub repositories as users write them: `org/name` or `org/name@revision`; and the kinds of repositories there are.
 
 use std::fmt;
 
 use crate::model_files::is_plain;
 
-/// A model repository on the hub, at a revision.
+/// What a hub repository holds. Models and datasets may have the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RepoKind {
+    /// A model.
+    Model,
+    /// A dataset.
+    Dataset,
+}
+
+impl RepoKind {
+    /// The name of the kind in the hub's interface, and in the names of cache folders.
+    pub(crate) fn plural(self) -> &'static str {
+        match self {
+            Self::Model => "models",
+            Self::Dataset => "datasets",
+        }
+    }
+
+    /// What stands before `org/name` in the addresses of pages and files.
+    pub(crate) fn prefix(self) -> &'static str {
+        match self {
+            Self::Model => "",
+            Self::Dataset => "datasets/",
+        }
+    }
+}
+
+impl fmt::Display for RepoKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Model => "model",
+            Self::Dataset => "dataset",
+        })
+    }
+}
+
+/// A repository on the hub, at a revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RepoName {
     /// `org/name`.

@@ -1,6 +1,7 @@
 //! `agent0 answers`: the answer checker from a shell. Reads rows of JSON from standard input, one a line, and writes one for each, in
 //! the same order. When two answers are the same is `agent0-answers`' business.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -82,31 +83,35 @@ fn grader() -> anyhow::Result<Grader> {
     Ok(Grader::new(Some(Arc::new(MathVerify::new(Arc::new(sandbox))))))
 }
 
-/// Answers the rows, some at a time, and writes what they come to in their order. Bad rows are named on standard error and passed over.
+/// Answers the rows, some at a time, and writes what they come to in their order: a row that takes long holds back the lines after it,
+/// but no work. Bad rows are named on standard error and passed over.
 async fn answer_all(
     rows: &[(usize, &[u8])],
     options: &AnswersOptions,
     answer: impl AsyncFn(&[u8]) -> anyhow::Result<Answered>,
 ) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
-    let timed = async |(line, row): &(usize, &[u8])| {
+    let timed = async |(place, (line, row)): (usize, &(usize, &[u8]))| {
         let start = Instant::now();
         let answered = answer(row).await.with_context(|| format!("line {line}"))?;
-        anyhow::Ok((*line, answered, start.elapsed()))
+        anyhow::Ok((place, (*line, answered, start.elapsed())))
     };
     let jobs = options.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
-    let mut answers = std::pin::pin!(futures_util::stream::iter(rows.iter().map(timed)).buffered(jobs));
+    let mut answers = std::pin::pin!(futures_util::stream::iter(rows.iter().enumerate().map(timed)).buffer_unordered(jobs));
+    let mut held_back = BTreeMap::new();
     let mut times = Vec::with_capacity(rows.len());
     let mut bad = 0;
     let mut out = std::io::stdout().lock();
     while let Some(answered) = answers.next().await {
-        let (line, answered, time) = answered?;
-        times.push(time);
-        match answered {
-            Ok(text) => writeln!(out, "{text}").context("writing to standard output")?,
-            Err(wrong) => {
-                bad += 1;
-                eprintln!("line {line}: {wrong}");
+        held_back.extend([answered?]);
+        while let Some((line, answered, time)) = held_back.remove(&times.len()) {
+            times.push(time);
+            match answered {
+                Ok(text) => writeln!(out, "{text}").context("writing to standard output")?,
+                Err(wrong) => {
+                    bad += 1;
+                    eprintln!("line {line}: {wrong}");
+                }
             }
         }
     }

@@ -8,7 +8,8 @@ use std::str::FromStr;
 
 use agent0_compute::{Dtype, Isa};
 use agent0_evolve::config::DtypeChoice;
-use agent0_evolve::{ConfigError, EvolveError, Request};
+use agent0_evolve::{ConfigError, EvolveError, Phase, Request};
+use agent0_lm::WeightFormat;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -31,8 +32,12 @@ pub enum Command {
     Solve(SolveArgs),
     /// Serve a model over HTTP, with OpenAI's API.
     Serve(ServeArgs),
+    /// Score a model, an adapter or a run on benchmarks, or compare scores.
+    Eval(EvalArgs),
     /// Sum up a run: rewards, frontier, tool use, example tasks.
     Report(ReportArgs),
+    /// Write what a run has trained for other programs: a PEFT adapter, or a Hugging Face model.
+    Export(ExportArgs),
     /// Say what this machine offers, and what to do about what is missing.
     Doctor(DoctorArgs),
     /// List the models known by name, or fetch one.
@@ -109,6 +114,85 @@ pub struct EngineOptions {
 }
 
 #[derive(Args)]
+pub struct EvalArgs {
+    /// The run whose executor is scored: its folder, or its name under --runs.
+    pub run: Option<String>,
+    #[command(flatten)]
+    pub subject: SubjectArgs,
+    #[command(flatten)]
+    pub engine: EngineOptions,
+    /// Benchmarks: amc23, minerva, math500, gsm8k, olympiadbench, aime24, aime25, supergpqa, mmlu_pro, bbeh, or all.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub bench: Vec<String>,
+    /// A file in place of a benchmark's download (`gsm8k=test.parquet`), or of your own: rows {id, question, answer, choices?, subject?}.
+    #[arg(long, value_name = "[BENCHMARK=]FILE")]
+    pub data: Vec<String>,
+    /// With the Python tool, without it, or both.
+    #[arg(long, value_enum, default_value_t = ToolUse::On)]
+    pub tool: ToolUse,
+    /// How answers are drawn. paper: one greedy answer, and the mean of 32 sampled ones for AMC and AIME. greedy: one greedy answer.
+    /// sampled: all at temperature 1.
+    #[arg(long, value_enum, default_value_t = EvalPreset::Paper)]
+    pub preset: EvalPreset,
+    /// Ask so many questions of each benchmark, drawn by the seed. A larger number asks the same ones and more.
+    #[arg(long, value_name = "QUESTIONS")]
+    pub limit: Option<NonZeroUsize>,
+    /// Seed of the questions drawn and of the answers sampled.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Answers to each question, in place of the preset's number; its score is the share of right ones.
+    #[arg(long, value_name = "ANSWERS")]
+    pub samples: Option<NonZeroUsize>,
+    /// Temperature, in place of the preset's; 0 is greedy.
+    #[arg(long, value_parser = temperature)]
+    pub temperature: Option<f32>,
+    /// Most tokens sampled for an answer [default: 4096].
+    #[arg(long, value_name = "TOKENS")]
+    pub max_tokens: Option<NonZeroUsize>,
+    /// Most programs run for an answer [default: 4].
+    #[arg(long, value_name = "CALLS")]
+    pub max_turns: Option<usize>,
+    /// Where results and all answers are kept; by default under evals/ in the run's folder, or in evals/ here.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Go on without rows that are wrong and benchmarks that cannot be had; the score says what was left out.
+    #[arg(long)]
+    pub keep_going: bool,
+    /// Compare results: folders that --out named, names under evals/, or runs with all their scored iterations. The first is what the
+    /// others are held against.
+    #[arg(long, value_name = "RESULTS", num_args = 1.., conflicts_with_all = ["run", "model", "adapter", "bench", "data", "out"])]
+    pub compare: Vec<String>,
+    /// Add the published scores of the paper to a comparison, marked as not measured.
+    #[arg(long, requires = "compare")]
+    pub published: bool,
+    /// Write a comparison to a file too: .md, .csv or .json.
+    #[arg(long, value_name = "FILE", requires = "compare")]
+    pub save: Vec<PathBuf>,
+    /// Make the last line of standard output one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Show no progress.
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Whether a model has its Python.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ToolUse {
+    On,
+    Off,
+    Both,
+}
+
+/// A named way to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EvalPreset {
+    Paper,
+    Greedy,
+    Sampled,
+}
+
+#[derive(Args)]
 pub struct SolveArgs {
     /// The question; `-` or nothing reads it from standard input.
     pub question: Option<String>,
@@ -175,6 +259,68 @@ pub struct ReportArgs {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ExportArgs {
+    /// The run's folder, or its name under --runs.
+    #[arg(required_unless_present_any = ["model", "adapter"])]
+    pub run: Option<String>,
+    #[command(flatten)]
+    pub subject: SubjectArgs,
+    /// The agent whose adapter it is.
+    #[arg(long, value_enum, default_value_t = AgentName::Executor)]
+    pub agent: AgentName,
+    /// Write the whole model, the adapter merged into its weights.
+    #[arg(long)]
+    pub merge: bool,
+    /// Format of the merged model's weights; bf16 by default.
+    #[arg(long, value_enum, requires = "merge")]
+    pub dtype: Option<ExportFormat>,
+    /// The folder to make.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// One of the two agents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AgentName {
+    /// Solves tasks.
+    Executor,
+    /// Writes tasks.
+    Curriculum,
+}
+
+impl AgentName {
+    /// The phase that trains it.
+    pub fn phase(self) -> Phase {
+        match self {
+            AgentName::Executor => Phase::Executor,
+            AgentName::Curriculum => Phase::Curriculum,
+        }
+    }
+}
+
+/// Format of an exported model's weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Exact: 4 bytes a weight.
+    F32,
+    /// Rounded: 2 bytes a weight.
+    Bf16,
+}
+
+impl ExportFormat {
+    /// The engine's word for it.
+    pub fn format(self) -> WeightFormat {
+        match self {
+            ExportFormat::F32 => WeightFormat::F32,
+            ExportFormat::Bf16 => WeightFormat::Bf16,
+        }
+    }
 }
 
 #[derive(Args)]

@@ -4,7 +4,9 @@ mod answers;
 mod bench;
 mod cli;
 mod doctor;
+mod eval;
 mod evolve;
+mod export;
 mod model;
 mod progress;
 mod report;
@@ -30,9 +32,11 @@ fn main() -> ExitCode {
     }
     let done = match Cli::parse().command {
         Command::Evolve(args) => evolve::run(&args),
+        Command::Eval(args) => eval::run(&args),
         Command::Solve(args) => solve::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Model(args) => model::run(&args),
         Command::Sandbox(args) => sandbox::run(&args),

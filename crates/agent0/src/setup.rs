@@ -16,6 +16,8 @@ use crate::terminal::{SetupProgress, Terminal};
 
 /// What a run needs, running.
 pub struct Equipment {
+    /// Where the model's file or folder is.
+    pub model: PathBuf,
     pub engine: LocalEngine,
     pub tokenizer: Arc<Tokenizer>,
     pub sandbox: Arc<Sandbox>,
@@ -29,7 +31,7 @@ pub fn equip(config: &Config, terminal: &Terminal) -> anyhow::Result<Equipment> 
     let sandbox = provide_sandbox(&cache, config, terminal)?;
     let (engine, tokenizer) = load(&model, config, terminal)?;
     let grader = Grader::new(Some(Arc::new(MathVerify::new(sandbox.clone()))));
-    Ok(Equipment { engine, tokenizer, sandbox, grader })
+    Ok(Equipment { model, engine, tokenizer, sandbox, grader })
 }
 
 /// The same without tool and grader: no Python is needed.

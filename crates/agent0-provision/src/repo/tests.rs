@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::fake_hub::{Answer, FakeHub, Fault, Requests, fake_repo, quiet};
+use crate::model_files::WEIGHTS_INDEX;
+use crate::repo_name::RepoKind;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -82,7 +84,7 @@ impl Fixture {
     }
 
     fn obtain_as(&self, name: &str, hub: Option<Hub>, progress: Progress) -> Result<PathBuf, ProvisionError> {
-        obtain(&self.cache, &RepoName::parse(name).unwrap(), &self.sources(hub), progress)
+        obtain(&self.cache, &RepoName::parse(name).unwrap(), Wanted::Model, &self.sources(hub), progress)
     }
 
     fn refusal(&self, hub: Option<Hub>) -> String {
@@ -90,12 +92,12 @@ impl Fixture {
     }
 
     fn ours(&self) -> RepoFolder {
-        RepoFolder::new(&self.cache.root().join("models/hub"), "org/toy")
+        RepoFolder::new(&self.cache.root().join("models/hub"), RepoKind::Model, "org/toy")
     }
 
     /// Files in the user's hub cache, as another program leaves them.
     fn fill_hub_cache(&self, names: &[&str]) -> PathBuf {
-        let theirs = RepoFolder::new(&self.hub_cache(), "org/toy");
+        let theirs = RepoFolder::new(&self.hub_cache(), RepoKind::Model, "org/toy");
         theirs.remember("main", COMMIT).unwrap();
         let folder = theirs.snapshot(COMMIT);
         fs::create_dir_all(&folder).unwrap();
@@ -252,7 +254,7 @@ fn the_users_hub_cache_is_used_where_it_is_if_it_is_complete() {
     let theirs = f.fill_hub_cache(&WANTED);
     assert_eq!(f.obtain(None).unwrap(), theirs);
     // The commit is kept to when the other program moves on, and fetched when it throws the files away.
-    RepoFolder::new(&f.hub_cache(), "org/toy").remember("main", &COMMIT.replace('0', "f")).unwrap();
+    RepoFolder::new(&f.hub_cache(), RepoKind::Model, "org/toy").remember("main", &COMMIT.replace('0', "f")).unwrap();
     assert_eq!(f.obtain(None).unwrap(), theirs);
     fs::remove_file(theirs.join(SHARDS[0])).unwrap();
     let ours = f.obtain(Some(hub(&toy(), &[("revision/main", Answer::Status(500))]).hub)).unwrap();

@@ -1,0 +1,297 @@
+//! One table of several models' scores: rows are models with or without their tool, columns benchmarks and averages. The best of a
+//! column is bold. Each score is held against the first model's with the same use of the tool, on the questions that both were asked;
+//! the first model's own second row against its first.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::benchmark::benchmarks;
+use crate::paired::{Difference, Test, compare};
+use crate::published::PUBLISHED;
+use crate::results::Results;
+use crate::score::{Score, Tool};
+
+/// Name of the column with the mean of the seven benchmarks of mathematics.
+const MATH_AVG: &str = "MATH AVG";
+/// Name of the column with the mean over fields.
+const OVERALL_AVG: &str = "Overall AVG";
+
+/// A comparison of scores.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Table {
+    /// Titles of the columns.
+    pub columns: Vec<String>,
+    /// The rows, measured ones first.
+    pub rows: Vec<TableRow>,
+}
+
+/// The scores of one model.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TableRow {
+    /// The model, with or without its tool.
+    pub name: String,
+    /// False for a row that others published.
+    pub measured: bool,
+    /// A cell for each column; `None` where there is no score.
+    pub cells: Vec<Option<Cell>>,
+}
+
+/// One score.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Cell {
+    /// Accuracy, 0 to 1.
+    pub score: f64,
+    /// Its standard error, where there is one.
+    pub stderr: Option<f64>,
+    /// Questions it was measured on; 0 for averages and published scores.
+    pub questions: usize,
+    /// Whether no measured row has a higher score in this column.
+    pub best: bool,
+    /// How it compares with the score it is held against.
+    pub delta: Option<Delta>,
+}
+
+/// How a score compares with the one it is held against.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Delta {
+    /// The difference of the means on common questions.
+    pub delta: f64,
+    /// Common questions.
+    pub questions: usize,
+    /// Two-sided p-value.
+    pub p: f64,
+    /// The test: `mcnemar` or `bootstrap`.
+    pub test: &'static str,
+}
+
+impl From<Difference> for Delta {
+    fn from(of: Difference) -> Self {
+        let test = match of.test {
+            Test::McNemar => "mcnemar",
+            Test::Bootstrap => "bootstrap",
+        };
+        Self { delta: of.delta, questions: of.questions, p: of.p, test }
+    }
+}
+
+impl Table {
+    /// Compares results, the first being what the others are held against; with the published rows below if wanted.
+    pub fn new(results: &[Results], published: bool) -> Self {
+        let names = columns(results, published);
+        let mut rows = Vec::new();
+        for (index, of) in results.iter().enumerate() {
+            let mut tools = [Tool::Off, Tool::On].into_iter().filter(|tool| of.results.iter().any(|score| score.tool == *tool));
+            if index == 0 {
+                let first = tools.next();
+                rows.extend(first.map(|tool| measured_row(of, tool, None, &names)));
+                rows.extend(tools.map(|tool| measured_row(of, tool, first.map(|first| (of, first)), &names)));
+            } else {
+                rows.extend(tools.map(|tool| measured_row(of, tool, Some((&results[0], tool)), &names)));
+            }
+        }
+        mark_best(&mut rows, names.len());
+        if published {
+            rows.extend(PUBLISHED.iter().map(|row| TableRow {
+                name: format!("{} (published, not measured)", row.name),
+                measured: false,
+                cells: names.iter().map(|name| Some(plain_cell(average(name, &row.averages()).or_else(|| row.score(name))?))).collect(),
+            }));
+        }
+        let title = |name: &String| benchmarks().iter().find(|b| b.name == name).map_or(name.clone(), |b| b.title.to_owned());
+        Self { columns: names.iter().map(title).collect(), rows }
+    }
+
+    /// The table in Markdown, with a line on how to read it.
+    pub fn markdown(&self) -> String {
+        let mut text = format!("| model | {} |\n|---|{}\n", self.columns.join(" | "), "---|".repeat(self.columns.len()));
+        for row in &self.rows {
+            let cells: Vec<String> = row.cells.iter().map(|cell| cell.as_ref().map_or("–".to_owned(), markdown_cell)).collect();
+            let _ = writeln!(text, "| {} | {} |", row.name.replace('|', "\\|"), cells.join(" | "));
+        }
+        text + "\nAccuracy in per cent ± standard error; bold: the best measured. In brackets: against the first model with the same use \
+                of the tool, its own second row against its first, on the questions that both were asked, * p < 0.05, ** p < 0.01 (McNemar's exact test; the paired bootstrap where questions have several answers).\n"
+    }
+
+    /// The table as comma-separated values, one line for each cell.
+    pub fn csv(&self) -> String {
+        let mut text = "model,measured,column,score,stderr,questions,best,delta,common_questions,p,test\n".to_owned();
+        let number = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
+        for row in &self.rows {
+            for (column, cell) in self.columns.iter().zip(&row.cells) {
+                let Some(Cell { score, stderr, questions, best, delta }) = cell else { continue };
+                let _ = writeln!(
+                    text,
+                    "{},{},{},{score},{},{questions},{best},{},{},{},{}",
+                    quoted(&row.name),
+                    row.measured,
+                    quoted(column),
+                    number(*stderr),
+                    number(delta.map(|d| d.delta)),
+                    delta.map_or(String::new(), |d| d.questions.to_string()),
+                    number(delta.map(|d| d.p)),
+                    delta.map_or("", |d| d.test),
+                );
+            }
+        }
+        text
+    }
+}
+
+/// The columns that have a score: benchmarks in the published order, files of the user's by name, then the averages.
+fn columns(results: &[Results], published: bool) -> Vec<String> {
+    let scored = |name: &str| results.iter().flat_map(|of| &of.results).any(|score| score.bench == name);
+    let known = benchmarks().iter().map(|b| b.name.to_owned());
+    let known: Vec<String> =
+        known.filter(|name| scored(name) || published && PUBLISHED.iter().any(|row| row.score(name).is_some())).collect();
+    let own: BTreeMap<&str, ()> = results
+        .iter()
+        .flat_map(|of| &of.results)
+        .map(|s| (s.bench.as_str(), ()))
+        .filter(|(name, ())| !known.iter().any(|k| k == name))
+        .collect();
+    let has_average = |name: &str| {
+        published || results.iter().any(|of| [Tool::Off, Tool::On].iter().any(|tool| average(name, &of.averages(*tool)).is_some()))
+    };
+    let averages = [MATH_AVG, OVERALL_AVG].into_iter().filter(|name| has_average(name)).map(str::to_owned);
+    let own: Vec<String> = own.into_keys().map(str::to_owned).collect();
+    known.iter().cloned().chain(own).chain(averages).collect()
+}
+
+fn average(column: &str, of: &crate::Averages) -> Option<f64> {
+    match column {
+        MATH_AVG => of.math,
+        OVERALL_AVG => of.overall,
+        _ => None,
+    }
+}
+
+/// The scores of a model, each held against those of `base`.
+fn measured_row(of: &Results, tool: Tool, base: Option<(&Results, Tool)>, columns: &[String]) -> TableRow {
+    let averages = of.averages(tool);
+    let cell = |column: &String| {
+        if let Some(score) = average(column, &averages) {
+            return Some(plain_cell(score));
+        }
+        let score = of.score(column, tool)?;
+        let base = base.and_then(|(base, base_tool)| base.score(column, base_tool));
+        Some(Cell {
+            stderr: score.stderr,
+            questions: score.rows,
+            delta: base.and_then(|base| compare(&pairs(base, score))).map(Delta::from),
+            ..plain_cell(score.accuracy)
+        })
+    };
+    let with = match tool {
+        Tool::On => "tool",
+        Tool::Off => "no tool",
+    };
+    TableRow { name: format!("{} ({with})", of.subject.name), measured: true, cells: columns.iter().map(cell).collect() }
+}
+
+fn plain_cell(score: f64) -> Cell {
+    Cell { score, stderr: None, questions: 0, best: false, delta: None }
+}
+
+/// The scores of both on the questions that both were asked.
+fn pairs(base: &Score, other: &Score) -> Vec<(f64, f64)> {
+    let by_id: BTreeMap<&str, f64> = base.questions.iter().map(|(id, share)| (id.as_str(), *share)).collect();
+    other.questions.iter().filter_map(|(id, share)| Some((*by_id.get(id.as_str())?, *share))).collect()
+}
+
+fn mark_best(rows: &mut [TableRow], columns: usize) {
+    for column in 0..columns {
+        let scores = rows.iter().filter_map(|row| row.cells[column].as_ref()).map(|cell| cell.score);
+        let best = scores.fold(f64::NEG_INFINITY, f64::max);
+        for cell in rows.iter_mut().filter_map(|row| row.cells[column].as_mut()) {
+            cell.best = cell.score == best;
+        }
+    }
+}
+
+fn markdown_cell(cell: &Cell) -> String {
+    let mut text = format!("{:.1}", 100.0 * cell.score);
+    if cell.best {
+        text = format!("**{text}**");
+    }
+    if let Some(stderr) = cell.stderr {
+        let _ = write!(text, " ± {:.1}", 100.0 * stderr);
+    }
+    if let Some(Delta { delta, p, .. }) = cell.delta {
+        let stars = match p {
+            _ if p < 0.01 => "**",
+            _ if p < 0.05 => "*",
+            _ => "",
+        };
+        let _ = write!(text, " ({:+.1}{})", 100.0 * delta, stars.replace('*', "\\*"));
+    }
+    text
+}
+
+/// A field that may hold commas.
+fn quoted(field: &str) -> String {
+    format!("\"{}\"", field.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::Subject;
+    use crate::score::tests::score;
+
+    fn results(name: &str, scores: Vec<Score>) -> Results {
+        let subject = Subject {
+            name: name.into(),
+            model: name.into(),
+            model_digest: name.into(),
+            adapter: None,
+            adapter_digest: None,
+            numerics: "q8".into(),
+        };
+        Results { subject, results: scores }
+    }
+
+    fn answers(right: usize, of: usize) -> Vec<(String, f64)> {
+        (0..of).map(|i| (i.to_string(), f64::from(u8::from(i < right)))).collect()
+    }
+
+    fn bench(name: &str, right: usize, of: usize) -> Score {
+        let answers = answers(right, of);
+        score(name, &answers.iter().map(|(id, share)| (id.as_str(), *share)).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn models_are_held_against_the_first_with_the_same_tool() {
+        let without = |score: Score| Score { tool: Tool::Off, ..score };
+        let base = results("base", vec![bench("gsm8k", 10, 40), without(bench("gsm8k", 4, 40)), bench("mine", 1, 2)]);
+        let better = results("a, b", vec![bench("gsm8k", 10, 20), without(bench("gsm8k", 30, 40))]);
+        let table = Table::new(&[base, better], false);
+        assert_eq!(table.columns, ["GSM8K", "mine"]);
+        let names: Vec<&str> = table.rows.iter().map(|row| row.name.as_str()).collect();
+        assert_eq!(names, ["base (no tool)", "base (tool)", "a, b (no tool)", "a, b (tool)"]);
+        let cell = |row: usize| table.rows[row].cells[0].clone().unwrap();
+        let delta = |row: usize| cell(row).delta.map(|delta| (delta.delta, delta.questions, delta.test));
+        assert_eq!((cell(0).score, delta(0), cell(0).best), (0.1, None, false));
+        assert_eq!(delta(1), Some((0.15, 40, "mcnemar")), "the tool's own gain");
+        assert_eq!((delta(2), cell(2).best), (Some((0.65, 40, "mcnemar")), true));
+        assert!(cell(2).delta.unwrap().p < 0.01);
+        assert_eq!((delta(3), cell(3).delta.unwrap().p), (Some((0.0, 20, "mcnemar")), 1.0), "both solve ten of the common twenty");
+        assert_eq!(table.rows[2].cells[1], None);
+        let text = table.markdown();
+        assert!(text.contains("| a, b (no tool) | **75.0** ± 6.9 (+65.0\\*\\*) | – |"), "{text}");
+        assert!(table.csv().contains("\"a, b (tool)\",true,\"GSM8K\",0.5,"), "{}", table.csv());
+    }
+
+    #[test]
+    fn published_rows_are_marked_and_never_the_best() {
+        let base = results("base", vec![bench("bbeh", 1, 100)]);
+        let table = Table::new(&[base], true);
+        assert_eq!(table.columns, ["SuperGPQA", "MMLU-Pro", "BBEH", "MATH AVG", "Overall AVG"]);
+        let (measured, published): (Vec<_>, Vec<_>) = table.rows.iter().partition(|row| row.measured);
+        assert_eq!((measured.len(), published.len()), (1, 6));
+        assert!(measured[0].cells[2].as_ref().unwrap().best);
+        assert!(published.iter().all(|row| row.name.ends_with("(published, not measured)")));
+        assert!(published.iter().flat_map(|row| row.cells.iter().flatten()).all(|cell| !cell.best && cell.delta.is_none()));
+    }
+}
