@@ -1,7 +1,7 @@
 //! `agent0 serve`: a model behind OpenAI's API. Chats are answered by the executor's rollout: python blocks are run on this side, and
 //! their results stand in the text. What a request may say is in `request`, what is said back in `reply`, refusals in `refusal`.
 //!
-//! Each request's choices are attempts of their own; whoever goes away cancels them. More requests than the queue holds are refused at once.
+//! Each request's choices are attempts of their own; whoever goes away cancels them. Requests beyond the queue are refused at once.
 
 mod refusal;
 mod reply;

@@ -336,7 +336,8 @@ mod tests {
     fn what_is_said_is_taken() {
         let said = json!({
             "max_completion_tokens": 5, "temperature": 0, "top_p": 0.5, "top_k": 3, "n": 2, "stop": ["a", "b"], "seed": -1,
-            "logprobs": true, "top_logprobs": 0, "stream": true, "stream_options": { "include_usage": true }, "tool": false, "tools": [], "logit_bias": {},
+            "logprobs": true, "top_logprobs": 0, "stream": true,
+            "stream_options": { "include_usage": true }, "tool": false, "tools": [], "logit_bias": {},
             "response_format": { "type": "text" }, "presence_penalty": 0.0
         });
         let ChatRequest { tool, asked, .. } = chat(said).unwrap();
