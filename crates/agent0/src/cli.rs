@@ -59,6 +59,9 @@ pub struct EvolveArgs {
     /// Make the last line of standard output one JSON object.
     #[arg(long)]
     pub json: bool,
+    /// Run the executor's programs even where this machine can isolate nothing (see `agent0 doctor`): they can then do all that you can.
+    #[arg(long)]
+    pub unsafe_no_isolation: bool,
     /// Show all numbers of each step.
     #[arg(short, long, conflicts_with = "quiet")]
     pub verbose: bool,

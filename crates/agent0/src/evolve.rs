@@ -21,6 +21,9 @@ enum Ending {
 /// Runs the command.
 pub fn run(args: &EvolveArgs) -> anyhow::Result<ExitCode> {
     let terminal = Terminal::new(args.quiet);
+    if args.unsafe_no_isolation {
+        terminal.warn("with --unsafe-no-isolation, programs that nobody has read run even where nothing isolates them");
+    }
     let folder = RunFolder::open(&args.runs, args.name.as_deref(), &args.request())?;
     let (name, path, config) = (folder.name.clone(), folder.path.clone(), folder.config.clone());
     let mut summary = summarise(&name, &config, &folder.store)?;
@@ -32,7 +35,7 @@ pub fn run(args: &EvolveArgs) -> anyhow::Result<ExitCode> {
     let verb = if folder.resumed { "going on with" } else { "starting" };
     terminal.line(&format!("{verb} run {name} in {} (preset {}, model {})", path.display(), config.preset, config.model));
 
-    let equipment = equip(&config, &terminal)?;
+    let equipment = equip(&config, args.unsafe_no_isolation, &terminal)?;
     let ended = work(folder, &equipment, &terminal, args.verbose);
     terminal.clear();
 

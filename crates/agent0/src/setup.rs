@@ -9,7 +9,7 @@ use agent0_engine::Engine;
 use agent0_evolve::config::{Config, DtypeChoice};
 use agent0_lm::{LocalEngine, LocalOptions, Tokenizer};
 use agent0_provision::{Cache, find_model, obtain_model, python_env};
-use agent0_sandbox::{Limits, Sandbox, SandboxConfig};
+use agent0_sandbox::{Isolation, Limits, Sandbox, SandboxConfig};
 use anyhow::Context;
 
 use crate::terminal::{SetupProgress, Terminal};
@@ -22,8 +22,9 @@ pub struct Equipment {
     pub grader: Grader,
 }
 
-/// Obtains and starts it all; what was obtained before is found in the cache.
-pub fn equip(config: &Config, terminal: &Terminal) -> anyhow::Result<Equipment> {
+/// Obtains and starts it all; what was obtained before is found in the cache. `unsafe_no_isolation` lets programs run even where nothing can
+/// isolate them.
+pub fn equip(config: &Config, unsafe_no_isolation: bool, terminal: &Terminal) -> anyhow::Result<Equipment> {
     let cache = Cache::open()?;
     let progress = SetupProgress::new(terminal);
     let progress = |event| progress.event(event);
@@ -31,8 +32,13 @@ pub fn equip(config: &Config, terminal: &Terminal) -> anyhow::Result<Equipment> 
     let python = python_env(&cache, None, &progress)?;
 
     terminal.status("starting the sandbox");
-    let sandbox = Arc::new(start_sandbox(&python.python, config)?);
+    let sandbox = SandboxConfig { unsafe_no_isolation, ..sandbox_config(&python.python, config) };
+    let sandbox = Sandbox::start(sandbox).context("the sandbox for Python programs cannot be had; `agent0 doctor` says what is missing")?;
+    let sandbox = Arc::new(sandbox);
     terminal.line(&format!("sandbox: isolation {}", sandbox.isolation()));
+    if sandbox.isolation() == Isolation::None {
+        terminal.warn("nothing isolates the executor's programs; they can do what you can do");
+    }
 
     terminal.status(&format!("loading {}", model.display()));
     let tokenizer = Arc::new(Tokenizer::open(&model)?);
@@ -49,7 +55,7 @@ pub fn equip(config: &Config, terminal: &Terminal) -> anyhow::Result<Equipment> 
     Ok(Equipment { engine, tokenizer, sandbox, grader })
 }
 
-fn start_sandbox(python: &Path, config: &Config) -> anyhow::Result<Sandbox> {
+fn sandbox_config(python: &Path, config: &Config) -> SandboxConfig {
     let limits = &config.sandbox;
     let mut sandbox = SandboxConfig::new(python);
     sandbox.preload.extend(MathVerify::PRELOAD.map(str::to_owned));
@@ -57,7 +63,7 @@ fn start_sandbox(python: &Path, config: &Config) -> anyhow::Result<Sandbox> {
     if limits.concurrency > 0 {
         sandbox.concurrency = limits.concurrency;
     }
-    Sandbox::start(sandbox).context("the sandbox for Python programs cannot be had; `agent0 doctor` says what is missing")
+    sandbox
 }
 
 fn options(config: &Config) -> LocalOptions {
