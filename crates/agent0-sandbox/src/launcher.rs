@@ -16,12 +16,13 @@ use crate::channel::{Channel, Received};
 use crate::interpreter::Interpreter;
 use crate::isolation::Isolation;
 use crate::ladder::{self, Plan};
+use crate::landlock;
 use crate::namespaces::{self, NOBODY, die_with_parent};
 use crate::privileges::{self, Keep};
 use crate::protocol::{Event, Setup, Task, World};
+use crate::seccomp::Filters;
 use crate::sys::check;
 use crate::tree::{SCRATCH, Tree};
-use crate::{landlock, seccomp};
 
 /// The first argument that makes a program the launcher.
 pub const LAUNCHER_ARGUMENT: &str = "__sandbox-launcher";
@@ -119,8 +120,9 @@ struct StubConfig<'a> {
     preload: &'a [String],
     /// The zygote's own process namespace, to which it returns before it makes one for a call.
     process_namespace: Option<i32>,
-    /// System-call filters: instructions as hexadecimal bytes.
-    filters: Vec<String>,
+    /// System-call filters, as hexadecimal bytes of instructions: those that the zygote puts on itself, and those of each call.
+    zygote_filters: Vec<String>,
+    call_filters: Vec<String>,
     /// What Landlock forbids to each call, beside what it forbids to the zygote.
     landlock: Option<landlock::Rules>,
     /// The size of each call's scratch folder, and where it is mounted.
@@ -160,15 +162,17 @@ fn become_zygote(channel: &Channel, plan: Plan, tree: &Tree, world: &World) -> A
     for fd in namespace.iter().map(AsFd::as_fd).chain([channel.as_fd()]) {
         keep_over_exec(fd.as_raw_fd())?;
     }
+    let filters = match isolation {
+        Isolation::None => None,
+        _ => Some(Filters::build(isolation, threads, world.scratch_bytes.is_some())?),
+    };
     let config = StubConfig {
         isolation,
         places: interpreter.places.iter().map(|p| utf8(p)).collect::<Attempt<_>>()?,
         preload: &world.preload,
         process_namespace: namespace.as_ref().map(AsRawFd::as_raw_fd),
-        filters: match isolation {
-            Isolation::None => vec![],
-            _ => seccomp::filters(isolation, threads, world.scratch_bytes.is_some())?.iter().map(|filter| hexadecimal(filter)).collect(),
-        },
+        zygote_filters: filters.iter().flat_map(|filters| &filters.zygote).map(|filter| hexadecimal(filter)).collect(),
+        call_filters: filters.iter().map(|filters| hexadecimal(&filters.call)).collect(),
         landlock: match (isolation, world.scratch_bytes) {
             (Isolation::None, _) => None,
             (_, None) => landlock::Rules::for_call(),

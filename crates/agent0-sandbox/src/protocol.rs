@@ -49,6 +49,8 @@ pub struct Request<'a> {
     pub id: u64,
     /// Seeds `random` and `numpy.random`.
     pub seed: u64,
+    /// How long the code is.
+    pub code_bytes: usize,
     /// The limits that the kernel holds.
     pub limits: &'a Limits,
 }

@@ -113,7 +113,7 @@ const ALLOWED: &[i64] = &[
     libc::SYS_rseq,
     libc::SYS_exit,
     libc::SYS_exit_group,
-    // the other filter answers this one
+    // another filter answers this one
     libc::SYS_clone3,
 ];
 
@@ -184,17 +184,51 @@ const ALLOWED_IN_SCRATCH_HERE: &[i64] = &[libc::SYS_renameat];
 /// Names of threads and of memory areas.
 const PRCTLS: &[i32] = &[libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_VMA];
 
-/// The filters for untrusted code, with or without the right to make threads and to write to a scratch folder. The kernel takes the
+/// What the zygote may do beside, to serve and to lock a call in. `clone`, `prctl` and `kill` are among them, which untrusted code has
+/// under conditions.
+const ALLOWED_TO_ZYGOTE: &[i64] = &[
+    libc::SYS_recvmsg,
+    libc::SYS_sendmsg,
+    libc::SYS_clone,
+    libc::SYS_pidfd_open,
+    libc::SYS_kill,
+    libc::SYS_setns,
+    libc::SYS_unshare,
+    libc::SYS_setsid,
+    libc::SYS_mount,
+    libc::SYS_capset,
+    libc::SYS_prctl,
+    libc::SYS_landlock_create_ruleset,
+    libc::SYS_landlock_add_rule,
+    libc::SYS_landlock_restrict_self,
+];
+
+/// The filters, with or without the right of untrusted code to make threads and to write to a scratch folder. The kernel takes the
 /// strictest answer of all of them.
-pub fn filters(isolation: Isolation, threads: bool, scratch: bool) -> Attempt<Vec<BpfProgram>> {
-    let build = || Ok([without_clone3()?, allow_list(isolation, threads, scratch)?].into());
-    build().map_err(|e: BackendError| io::Error::other(e)).attempt("building the system-call filters")
+///
+/// The long list belongs to the zygote, and its children inherit it compiled; what is put on in each call only takes back what the zygote
+/// needs for itself, because compiling the list is a tenth of what a call costs.
+pub struct Filters {
+    /// Put on by the zygote, once.
+    pub zygote: Vec<BpfProgram>,
+    /// Put on by each call besides.
+    pub call: BpfProgram,
+}
+
+impl Filters {
+    pub fn build(isolation: Isolation, threads: bool, scratch: bool) -> Attempt<Self> {
+        let build = || {
+            let zygote = [without_clone3()?, allow_list(isolation, scratch)?].into();
+            Ok(Self { zygote, call: take_back(isolation, threads)? })
+        };
+        build().map_err(|e: BackendError| io::Error::other(e)).attempt("building the system-call filters")
+    }
 }
 
 /// Finds out, in a helper process, whether the filters really forbid.
 pub fn try_out() -> Attempt<()> {
     in_helper(|| {
-        for filter in filters(Isolation::Landlock, true, false)? {
+        for filter in Filters::build(Isolation::Landlock, true, false)?.zygote {
             apply_filter(&filter).map_err(io::Error::other).attempt("putting on a filter")?;
         }
         match std::net::UdpSocket::bind("127.0.0.1:0") {
@@ -210,11 +244,9 @@ fn without_clone3() -> Result<BpfProgram, BackendError> {
     compile(rules, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32))
 }
 
-fn allow_list(isolation: Isolation, threads: bool, scratch: bool) -> Result<BpfProgram, BackendError> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().chain(ALLOWED_HERE).map(|&call| (call, vec![])).collect();
-    if threads {
-        rules.insert(libc::SYS_clone, vec![threads_only()?]);
-    }
+fn allow_list(isolation: Isolation, scratch: bool) -> Result<BpfProgram, BackendError> {
+    let listed = ALLOWED.iter().chain(ALLOWED_HERE).chain(ALLOWED_TO_ZYGOTE);
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = listed.map(|&call| (call, vec![])).collect();
     if scratch {
         rules.extend(ALLOWED_IN_SCRATCH.iter().chain(ALLOWED_IN_SCRATCH_HERE).map(|&call| (call, vec![])));
     }
@@ -222,17 +254,28 @@ fn allow_list(isolation: Isolation, threads: bool, scratch: bool) -> Result<BpfP
     rules.insert(libc::SYS_sendto, vec![without_address()?]);
     rules.insert(libc::SYS_ioctl, one_of(1, IOCTLS.iter().copied())?);
     rules.insert(libc::SYS_fcntl, one_of(1, FCNTLS.iter().map(|&c| c as u64))?);
-    rules.insert(libc::SYS_prctl, one_of(0, PRCTLS.iter().map(|&c| c as u64))?);
     rules.insert(libc::SYS_prlimit64, one_of(0, [0])?);
     rules.insert(libc::SYS_openat, opening(isolation, 2)?);
     #[cfg(target_arch = "x86_64")]
     rules.insert(libc::SYS_open, opening(isolation, 1)?);
     if isolation == Isolation::Full {
         // In its own process namespace, process 1 is the code itself.
-        rules.insert(libc::SYS_kill, one_of(0, [1])?);
         rules.insert(libc::SYS_tgkill, one_of(0, [1])?);
     }
     compile(rules, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow)
+}
+
+/// Denies to untrusted code what only the zygote may do.
+fn take_back(isolation: Isolation, threads: bool) -> Result<BpfProgram, BackendError> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED_TO_ZYGOTE.iter().map(|&call| (call, vec![])).collect();
+    if threads {
+        rules.insert(libc::SYS_clone, other_than_threads()?);
+    }
+    rules.insert(libc::SYS_prctl, none_of(0, PRCTLS.iter().map(|&c| c as u64))?);
+    if isolation == Isolation::Full {
+        rules.insert(libc::SYS_kill, none_of(0, [1])?);
+    }
+    compile(rules, SeccompAction::Allow, SeccompAction::Errno(libc::EPERM as u32))
 }
 
 /// Opening files, with the flags in argument `flags`; no condition is no rule.
@@ -253,17 +296,23 @@ fn compile(rules: BTreeMap<i64, Vec<SeccompRule>>, otherwise: SeccompAction, lis
     SeccompFilter::new(rules, otherwise, listed, arch)?.try_into()
 }
 
-/// `clone` may make a thread of this process, in the same namespaces, and nothing else.
-fn threads_only() -> Result<SeccompRule, BackendError> {
-    const THREAD: u64 = (libc::CLONE_VM | libc::CLONE_THREAD) as u64;
-    const NAMESPACES: u64 = (libc::CLONE_NEWNS
-        | libc::CLONE_NEWCGROUP
-        | libc::CLONE_NEWUTS
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWUSER
-        | libc::CLONE_NEWPID
-        | libc::CLONE_NEWNET) as u64;
-    SeccompRule::new(vec![SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(THREAD | NAMESPACES), THREAD)?])
+/// `clone` for anything but a thread of this process in the same namespaces.
+fn other_than_threads() -> Result<Vec<SeccompRule>, BackendError> {
+    const NEEDED: [i32; 2] = [libc::CLONE_VM, libc::CLONE_THREAD];
+    const NAMESPACES: [i32; 7] = [
+        libc::CLONE_NEWNS,
+        libc::CLONE_NEWCGROUP,
+        libc::CLONE_NEWUTS,
+        libc::CLONE_NEWIPC,
+        libc::CLONE_NEWUSER,
+        libc::CLONE_NEWPID,
+        libc::CLONE_NEWNET,
+    ];
+    let flag = |flag: i32, value: i32| {
+        let op = SeccompCmpOp::MaskedEq(flag as u64);
+        SeccompRule::new(vec![SeccompCondition::new(0, SeccompCmpArgLen::Dword, op, value as u64)?])
+    };
+    NEEDED.into_iter().map(|needed| flag(needed, 0)).chain(NAMESPACES.into_iter().map(|namespace| flag(namespace, namespace))).collect()
 }
 
 /// `socketpair` may make two sockets that are connected to each other for good, as asyncio does to wake itself.
@@ -283,4 +332,9 @@ fn without_address() -> Result<SeccompRule, BackendError> {
 fn one_of(argument: u8, values: impl IntoIterator<Item = u64>) -> Result<Vec<SeccompRule>, BackendError> {
     let rule = |value| SeccompRule::new(vec![SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)?]);
     values.into_iter().map(rule).collect()
+}
+
+fn none_of(argument: u8, values: impl IntoIterator<Item = u64>) -> Result<Vec<SeccompRule>, BackendError> {
+    let differs = |value| SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, value);
+    Ok(vec![SeccompRule::new(values.into_iter().map(differs).collect::<Result<_, _>>()?)?])
 }

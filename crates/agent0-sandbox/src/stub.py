@@ -24,7 +24,13 @@ class FilterProgram(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p)]
 
 
-FILTERS = [FilterProgram(len(f) // 16, bytes.fromhex(f)) for f in CONFIG["filters"]]
+def programs(filters):
+    return [FilterProgram(len(f) // 16, bytes.fromhex(f)) for f in filters]
+
+
+CALL_FILTERS = programs(CONFIG["call_filters"])
+LIMITS = [getattr(resource, "RLIMIT_" + name) for name in "CPU AS DATA FSIZE NOFILE NPROC SIGPENDING CORE MEMLOCK MSGQUEUE".split()]
+LIMITS_MOST = [most if most != resource.RLIM_INFINITY else sys.maxsize for _, most in map(resource.getrlimit, LIMITS)]
 NO_CAPABILITIES = struct.pack("Ii", 0x20080522, 0), bytes(24)
 SETUP_FAILED = 125
 LINE_MAX = 500  # of a traceback: a message or a line of code may have millions
@@ -42,6 +48,11 @@ def must(result, what):
 
 def syscall(number, *arguments):
     return libc.syscall(ctypes.c_long(number), *arguments)
+
+
+def filter_system_calls(programs):
+    for program in programs:
+        must(libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0), "filtering system calls")
 
 
 # ---- in the child of one call ----
@@ -77,31 +88,18 @@ def lock_in(limits, zygote):
     if FULL:
         # So that its threads are counted apart from those of other calls. Where that cannot be, they share the limit.
         libc.unshare(CLONE_NEWUSER)
-    threads = limits["threads"] + CONFIG["other_tasks"]
     # Soft and hard limits are equal: only the hard CPU limit sends SIGKILL, which no process can ignore.
-    for name, value in [
-        ("CPU", limits["cpu_s"]),
-        ("AS", limits["memory_bytes"]),
-        ("DATA", limits["memory_bytes"]),
-        ("FSIZE", limits["file_bytes"]),
-        ("NOFILE", limits["open_files"]),
-        ("NPROC", threads),
-        ("SIGPENDING", 64),
-        ("CORE", 0),
-        ("MEMLOCK", 0),
-        ("MSGQUEUE", 0),
-    ]:
-        kind = getattr(resource, "RLIMIT_" + name)
-        _, most = resource.getrlimit(kind)
-        value = value if most == resource.RLIM_INFINITY else min(value, most)
+    memory, threads = limits["memory_bytes"], limits["threads"] + CONFIG["other_tasks"]
+    wanted = limits["cpu_s"], memory, memory, limits["file_bytes"], limits["open_files"], threads, 64, 0, 0, 0
+    for kind, most, value in zip(LIMITS, LIMITS_MOST, wanted):
+        value = min(value, most)
         resource.setrlimit(kind, (value, value))
     must(libc.capset(*NO_CAPABILITIES), "dropping capabilities")
     must(libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "hiding from other processes")
     must(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "setting no_new_privs")
     if CONFIG["landlock"]:
         restrict(**CONFIG["landlock"])
-    for program in FILTERS:
-        must(libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0), "filtering system calls")
+    filter_system_calls(CALL_FILTERS)
 
 
 def child(request, files, status, zygote):
@@ -109,7 +107,7 @@ def child(request, files, status, zygote):
     code, stdin, stdout, stderr = files
     try:
         os.setsid()  # out of the zygote's process group: a signal to group 0 stays here
-        text = b"".join(iter(lambda: os.read(code, 1 << 20), b""))
+        text = os.read(code, request["code_bytes"])
         for source, place in ((stdin, 0), (stdout, 1), (stderr, 2), (status, 3)):
             os.dup2(source, place, inheritable=False)
         must(syscall(CLOSE_RANGE, 4, ctypes.c_uint(0xFFFFFFFF), 0), "closing files")
@@ -122,35 +120,18 @@ def child(request, files, status, zygote):
         os._exit(SETUP_FAILED)
     exit_code = 1
     try:
-        exit_code = run(text, request["seed"])
+        exit_code = run(text)
     finally:
         os._exit(exit_code)
 
 
-def stream(fd, mode):
-    raw = io.FileIO(fd, mode, closefd=False)
-    if mode == "r":
-        return io.TextIOWrapper(io.BufferedReader(raw), "utf-8")
-    # By lines, so that what was printed is there when a limit ends the call.
-    return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", "backslashreplace", line_buffering=True)
-
-
-def run(text, seed):
+def run(text):
     """Runs the code as `python main.py` would; returns the exit code."""
     gc.enable()
-    random.seed(seed)
-    if "numpy" in sys.modules:
-        sys.modules["numpy"].random.seed(seed & 0xFFFFFFFF)
-    sys.argv = ["main.py"]
-    sys.stdin = sys.__stdin__ = stream(0, "r")
-    sys.stdout = sys.__stdout__ = stream(1, "w")
-    sys.stderr = sys.__stderr__ = stream(2, "w")
-    main = sys.modules["__main__"] = type(sys)("__main__")
-    main.__dict__.update(__builtins__=__builtins__, __file__="main.py")
     exit_code = 0
     try:
         linecache.cache["main.py"] = (lambda: text.decode("utf-8", "replace"),)  # split into lines only when a traceback asks
-        exec(compile(text, "main.py", "exec"), main.__dict__)
+        exec(compile(text, "main.py", "exec"), MAIN.__dict__)
     except SystemExit as end:
         exit_code = exit_code_of(end.code)
     except BaseException as error:
@@ -191,6 +172,41 @@ def report(error):
 
 
 # ---- in the zygote ----
+
+MAIN = type(sys)("__main__")  # the module that code runs as
+
+
+def stream(fd, mode):
+    raw = io.FileIO(fd, mode, closefd=False)
+    if mode == "r":
+        return io.TextIOWrapper(io.BufferedReader(raw), "utf-8")
+    # By lines, so that what was printed is there when a limit ends the call.
+    return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", "backslashreplace", line_buffering=True)
+
+
+def prepare_main():
+    """Makes the interpreter look like one that is about to run main.py, once for all calls: each would pay for it in copied pages."""
+    MAIN.__dict__.update(__builtins__=__builtins__, __file__="main.py")
+    sys.modules["__main__"] = MAIN
+    sys.argv = ["main.py"]
+    log, null, stdin, (reader, writer) = os.dup(1), os.dup(0), os.memfd_create("stdin"), os.pipe()
+    # A stream finds out once what kind of file it has: stdin is a file in memory, stdout and stderr are pipes.
+    for source, place in ((stdin, 0), (writer, 1), (writer, 2)):
+        os.dup2(source, place)
+    sys.stdin = sys.__stdin__ = stream(0, "r")
+    sys.stdout = sys.__stdout__ = stream(1, "w")
+    sys.stderr = sys.__stderr__ = stream(2, "w")
+    for source, place in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(source, place)
+    for fd in (log, null, stdin, reader, writer):
+        os.close(fd)
+
+
+def seed_generators(seed):
+    """Before the fork, so that no call has to copy what this changes."""
+    random.seed(seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed & 0xFFFFFFFF)
 
 
 def watch(process):
@@ -240,13 +256,15 @@ class Zygote:
         if FULL:
             must(libc.setns(CONFIG["process_namespace"], CLONE_NEWPID), "going back to the process namespace")
             must(libc.unshare(CLONE_NEWPID), "making a process namespace")
+        seed_generators(request["seed"])
         status_read, status_write = os.pipe()
         try:
-            process = os.fork()
+            # The C library's own, since Python's would reseed generators and look after threads and locks, of which there are none here.
+            process = must(libc.fork(), "forking")
             if process == 0:
                 child(request, files, status_write, self.process)
             handle = watch(process)
-        except OSError:
+        except (OSError, SetupError):
             os.close(status_read)
             raise
         finally:
@@ -278,20 +296,29 @@ def use_huge_pages():
         libc.madvise(ctypes.c_void_p(block << HUGE_PAGE_BITS), ctypes.c_size_t(1 << HUGE_PAGE_BITS), MADV_COLLAPSE)
 
 
-def main():
-    channel = socket.socket(fileno=os.dup(0))
-    os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
-    zygote = Zygote(channel)
-    try:
-        sys.path += CONFIG["places"]
-        preload(CONFIG["preload"])
-    except BaseException as error:
-        zygote.send("failed", detail="preloading %s: %s: %s" % (", ".join(CONFIG["preload"]), type(error).__name__, error))
-        os._exit(1)
+def settle():
+    """What is done once, after the last import, so that calls need not do it."""
+    prepare_main()
     gc.collect()
     use_huge_pages()
     gc.freeze()  # the collector must not touch, and so copy, the shared pages
     gc.disable()
+    filter_system_calls(programs(CONFIG["zygote_filters"]))
+
+
+def main():
+    channel = socket.socket(fileno=os.dup(0))
+    os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+    zygote = Zygote(channel)
+    step = "preloading " + ", ".join(CONFIG["preload"])
+    try:
+        sys.path += CONFIG["places"]
+        preload(CONFIG["preload"])
+        step = "preparing for calls"
+        settle()
+    except BaseException as error:
+        zygote.send("failed", detail="%s: %s: %s" % (step, type(error).__name__, error))
+        os._exit(1)
     zygote.send("ready", isolation=CONFIG["isolation"])
     zygote.serve()
 

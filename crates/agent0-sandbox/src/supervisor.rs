@@ -117,7 +117,8 @@ impl Supervisor {
             };
             let call = Call::new(job, pipes);
             self.next_id += 1;
-            let request = Request { id: self.next_id, seed: call.job.program.seed, limits: &call.job.limits };
+            let program = &call.job.program;
+            let request = Request { id: self.next_id, seed: program.seed, code_bytes: program.code.len(), limits: &call.job.limits };
             let sent = zygote.request(&request, &files.as_fds());
             self.running.insert(self.next_id, call);
             if sent.is_err() {

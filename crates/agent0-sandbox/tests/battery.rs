@@ -105,6 +105,24 @@ fn battery_in(config: SandboxConfig, isolation: Isolation) {
     before.assert_same();
 }
 
+#[test]
+fn a_process_left_behind_is_noticed() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = Held::now();
+    let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+    assert_eq!(before.left_behind(), [format!("{} sleep", child.id())]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(before.left_behind(), [] as [String; 0]);
+
+    let orphan = Command::new("sh").args(["-c", "sleep 1000 >/dev/null 2>&1 & echo $!"]).output().unwrap();
+    let orphan = String::from_utf8(orphan.stdout).unwrap().trim().to_owned();
+    let [left] = &before.left_behind()[..] else { panic!("one process is left behind") };
+    assert!(left.starts_with(&orphan), "{left}");
+    Command::new("kill").args(["-9", &orphan]).status().unwrap();
+    before.assert_same();
+}
+
 /// Runs a case and then the probe that every case must leave possible.
 fn try_case(sandbox: &Sandbox, facts: &str, case: &Case) -> Result<(), String> {
     let wall_s = if case.wanted.contains("wall") { 1.5 } else { 60.0 };

@@ -70,6 +70,8 @@ pub struct EvolveArgs {
     /// Make the last line of standard output one JSON object.
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub isolation: IsolationArgs,
     /// Show all numbers of each step.
     #[arg(short, long, conflicts_with = "quiet")]
     pub verbose: bool,
@@ -113,6 +115,14 @@ pub struct EngineOptions {
     pub threads: Option<NonZeroUsize>,
 }
 
+/// What happens where nothing isolates a model's programs.
+#[derive(Args)]
+pub struct IsolationArgs {
+    /// Run the model's programs even where this machine can isolate nothing (see `agent0 doctor`): they can then do all that you can.
+    #[arg(long)]
+    pub unsafe_no_isolation: bool,
+}
+
 #[derive(Args)]
 pub struct EvalArgs {
     /// The run whose executor is scored: its folder, or its name under --runs.
@@ -121,6 +131,8 @@ pub struct EvalArgs {
     pub subject: SubjectArgs,
     #[command(flatten)]
     pub engine: EngineOptions,
+    #[command(flatten)]
+    pub isolation: IsolationArgs,
     /// Benchmarks: amc23, minerva, math500, gsm8k, olympiadbench, aime24, aime25, supergpqa, mmlu_pro, bbeh, or all.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub bench: Vec<String>,
@@ -203,6 +215,8 @@ pub struct SolveArgs {
     pub subject: SubjectArgs,
     #[command(flatten)]
     pub engine: EngineOptions,
+    #[command(flatten)]
+    pub isolation: IsolationArgs,
     /// Attempts; with more than one their majority answers.
     #[arg(short, default_value = "1")]
     pub k: NonZeroUsize,
@@ -232,6 +246,8 @@ pub struct ServeArgs {
     pub subject: SubjectArgs,
     #[command(flatten)]
     pub engine: EngineOptions,
+    #[command(flatten)]
+    pub isolation: IsolationArgs,
     /// Address to listen on; by default only this machine gets through.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub host: IpAddr,

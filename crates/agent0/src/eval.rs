@@ -29,7 +29,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
     let subject = Subject::choose(args.run.as_deref(), &args.subject, Phase::Executor)?.computed(&args.engine);
     let (exams, failed) = plan::exams(args, &subject.config.prompts, &terminal)?;
     let folder = args.out.clone().unwrap_or_else(|| default_folder(args, &subject));
-    let equipment = equip(&subject.config, &terminal)?;
+    let equipment = equip(&subject.config, args.isolation.unsafe_no_isolation, &terminal)?;
     let scored = scored(&subject, &equipment, &terminal)?;
     let ended = work(&exams, &subject, &scored, &equipment, &folder, &terminal);
     terminal.clear();

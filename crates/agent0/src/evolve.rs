@@ -33,7 +33,7 @@ pub fn run(args: &EvolveArgs) -> anyhow::Result<ExitCode> {
     let verb = if folder.resumed { "going on with" } else { "starting" };
     terminal.line(&format!("{verb} run {name} in {} (preset {}, model {})", path.display(), config.preset, config.model));
 
-    let equipment = equip(&config, &terminal)?;
+    let equipment = equip(&config, args.isolation.unsafe_no_isolation, &terminal)?;
     let ended = work(folder, &equipment, &terminal, args.verbose);
     terminal.clear();
 

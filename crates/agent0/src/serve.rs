@@ -114,7 +114,7 @@ impl Service {
                 (engine, codec, None)
             }
             false => {
-                let equipment = equip(&subject.config, terminal)?;
+                let equipment = equip(&subject.config, args.isolation.unsafe_no_isolation, terminal)?;
                 (equipment.engine, equipment.tokenizer, Some(equipment.sandbox))
             }
         };

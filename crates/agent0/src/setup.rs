@@ -9,7 +9,7 @@ use agent0_engine::Engine;
 use agent0_evolve::config::{Config, DtypeChoice};
 use agent0_lm::{LocalEngine, LocalOptions, Tokenizer};
 use agent0_provision::{Cache, find_model, obtain_model, python_env};
-use agent0_sandbox::{Limits, Sandbox, SandboxConfig};
+use agent0_sandbox::{Isolation, Limits, Sandbox, SandboxConfig};
 use anyhow::Context;
 
 use crate::terminal::{SetupProgress, Terminal};
@@ -24,11 +24,15 @@ pub struct Equipment {
     pub grader: Grader,
 }
 
-/// Obtains and starts it all; what was obtained before is found in the cache.
-pub fn equip(config: &Config, terminal: &Terminal) -> anyhow::Result<Equipment> {
+/// Obtains and starts it all; what was obtained before is found in the cache. `unsafe_no_isolation` lets programs run even where nothing can
+/// isolate them.
+pub fn equip(config: &Config, unsafe_no_isolation: bool, terminal: &Terminal) -> anyhow::Result<Equipment> {
+    if unsafe_no_isolation {
+        terminal.warn("with --unsafe-no-isolation, programs that nobody has read run even where nothing isolates them");
+    }
     let cache = Cache::open()?;
     let model = provide_model(&cache, config, terminal)?;
-    let sandbox = provide_sandbox(&cache, config, terminal)?;
+    let sandbox = provide_sandbox(&cache, config, unsafe_no_isolation, terminal)?;
     let (engine, tokenizer) = load(&model, config, terminal)?;
     let grader = Grader::new(Some(Arc::new(MathVerify::new(sandbox.clone()))));
     Ok(Equipment { model, engine, tokenizer, sandbox, grader })
@@ -44,12 +48,17 @@ fn provide_model(cache: &Cache, config: &Config, terminal: &Terminal) -> anyhow:
     Ok(obtain_model(cache, &config.model, &|event| progress.event(event))?)
 }
 
-fn provide_sandbox(cache: &Cache, config: &Config, terminal: &Terminal) -> anyhow::Result<Arc<Sandbox>> {
+fn provide_sandbox(cache: &Cache, config: &Config, unsafe_no_isolation: bool, terminal: &Terminal) -> anyhow::Result<Arc<Sandbox>> {
     let progress = SetupProgress::new(terminal);
     let python = python_env(cache, None, &|event| progress.event(event))?;
     terminal.status("starting the sandbox");
-    let sandbox = Arc::new(start_sandbox(&python.python, config)?);
+    let sandbox = SandboxConfig { unsafe_no_isolation, ..sandbox_config(&python.python, config) };
+    let sandbox = Sandbox::start(sandbox).context("the sandbox for Python programs cannot be had; `agent0 doctor` says what is missing")?;
+    let sandbox = Arc::new(sandbox);
     terminal.line(&format!("sandbox: isolation {}", sandbox.isolation()));
+    if sandbox.isolation() == Isolation::None {
+        terminal.warn("nothing isolates the model's programs; they can do what you can do");
+    }
     Ok(sandbox)
 }
 
@@ -68,7 +77,7 @@ fn load(model: &Path, config: &Config, terminal: &Terminal) -> anyhow::Result<(L
     Ok((engine, tokenizer))
 }
 
-fn start_sandbox(python: &Path, config: &Config) -> anyhow::Result<Sandbox> {
+fn sandbox_config(python: &Path, config: &Config) -> SandboxConfig {
     let limits = &config.sandbox;
     let mut sandbox = SandboxConfig::new(python);
     sandbox.preload.extend(MathVerify::PRELOAD.map(str::to_owned));
@@ -76,7 +85,7 @@ fn start_sandbox(python: &Path, config: &Config) -> anyhow::Result<Sandbox> {
     if limits.concurrency > 0 {
         sandbox.concurrency = limits.concurrency;
     }
-    Sandbox::start(sandbox).context("the sandbox for Python programs cannot be had; `agent0 doctor` says what is missing")
+    sandbox
 }
 
 fn options(config: &Config) -> LocalOptions {

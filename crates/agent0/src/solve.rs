@@ -30,7 +30,7 @@ pub fn run(args: &SolveArgs) -> anyhow::Result<ExitCode> {
     }
     let terminal = Terminal::new(false);
     let subject = Subject::choose(args.run.as_deref(), &args.subject, Phase::Executor)?.computed(&args.engine);
-    let equipment = equip(&subject.config, &terminal)?;
+    let equipment = equip(&subject.config, args.isolation.unsafe_no_isolation, &terminal)?;
     let codec: Arc<dyn Codec> = equipment.tokenizer;
     let prompt = codec.chat(&subject.config.prompts.executor(&question))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the event loop")?;

@@ -41,6 +41,15 @@ impl Terminal {
         }
     }
 
+    /// A line that stays, and that is shown to those who want to hear nothing too.
+    pub fn warn(&self, text: &str) {
+        let text = format!("agent0: WARNING: {text}");
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
+        }
+    }
+
     /// What is being done now: replaces the status before it on a terminal, is a line now and then elsewhere.
     pub fn status(&self, text: &str) {
         match &self.bar {

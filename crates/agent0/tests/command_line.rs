@@ -64,6 +64,22 @@ fn a_model_that_is_not_there_is_named_with_the_known_ones() {
 }
 
 #[test]
+fn running_without_isolation_is_typed_by_hand_each_time_and_said_loudly() {
+    let folder = tempfile::tempdir().unwrap();
+    let evolve = |more: &[&str]| {
+        let output = agent0(folder.path(), &[&["evolve", "--quiet", "--name", "bold", "--set", "model=no/such.gguf"], more].concat());
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        stderr(&output)
+    };
+    assert!(evolve(&["--unsafe-no-isolation"]).starts_with("agent0: WARNING: with --unsafe-no-isolation, "));
+    let settings = std::fs::read_to_string(folder.path().join("runs/bold/config.toml")).unwrap();
+    assert!(!settings.contains("isolation"), "{settings}");
+    assert!(!evolve(&[]).contains("WARNING"));
+    let output = agent0(folder.path(), &["evolve", "--set", "sandbox.unsafe_no_isolation=true"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+}
+
+#[test]
 fn a_run_in_use_is_told_apart_from_a_folder_that_is_no_run() {
     let folder = tempfile::tempdir().unwrap();
     let request = agent0_evolve::Request::default();

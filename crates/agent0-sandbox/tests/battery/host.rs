@@ -2,6 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::time::{Duration, Instant};
+
+/// How long what has ended may take to disappear, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is held at one moment by this process and those below it. Calls that run are not among them: it is taken between calls.
 #[derive(Debug)]
@@ -11,43 +15,69 @@ pub struct Held {
     processes: BTreeMap<u32, Process>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Process {
+    name: String,
     /// Unknown where another user's process may not be looked into.
     files: Option<usize>,
-    resident_kib: u64,
+    /// None for one that has ended and that nobody has waited for.
+    resident_kib: Option<u64>,
 }
 
 impl Held {
     pub fn now() -> Self {
+        adopt_orphans();
+        let own = std::process::id();
         let parents: BTreeMap<u32, u32> = numbers("/proc").filter_map(|process| Some((process, parent(process)?))).collect();
-        let is_ours = |process: u32| std::iter::successors(Some(process), |p| parents.get(p).copied()).any(|p| p == std::process::id());
+        let is_ours = |process: u32| std::iter::successors(Some(process), |p| parents.get(p).copied()).any(|p| p == own);
         let processes = parents.keys().filter(|&&process| is_ours(process)).filter_map(|&process| Some((process, look(process)?)));
         Self {
             mounts: fs::read_to_string("/proc/self/mounts").unwrap_or_default().lines().count(),
             shared: fs::read_dir("/dev/shm").into_iter().flatten().filter_map(|e| e.ok()?.file_name().into_string().ok()).collect(),
-            processes: processes.collect(),
+            // Adopted ones that have ended belong to sandboxes that are gone.
+            processes: processes.filter(|(number, process)| process.resident_kib.is_some() || parents[number] != own).collect(),
         }
     }
 
     /// Panics when more is held now: another process, a file, a mount, or more memory than a longer list of free memory explains.
     pub fn assert_same(&self) {
+        let end = Instant::now() + PATIENCE;
+        while !self.left_behind().is_empty() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(self.left_behind(), [] as [String; 0], "processes are left");
         let now = Self::now();
         assert_eq!(now.mounts, self.mounts);
         assert!(now.shared.iter().all(|name| self.shared.contains(name) || !name.contains("agent0")), "{:?}", now.shared);
         for (number, process) in &now.processes {
             let Some(before) = self.processes.get(number) else { continue };
             assert!(process.files <= before.files, "files of process {number}: {before:?} {process:?}");
-            assert!(process.resident_kib < before.resident_kib + (32 << 10), "memory of process {number}: {before:?} {process:?}");
+            let most = before.resident_kib.map(|kib| kib + (32 << 10));
+            assert!(process.resident_kib < most, "memory of process {number}: {before:?} {process:?}");
         }
     }
+
+    /// The processes that are there now and were not then.
+    pub fn left_behind(&self) -> Vec<String> {
+        let new = |(number, process): (u32, Process)| (!self.processes.contains_key(&number)).then(|| format!("{number} {}", process.name));
+        Self::now().processes.into_iter().filter_map(new).collect()
+    }
+}
+
+/// What loses its parent becomes a child of this process, so that it is found.
+fn adopt_orphans() {
+    // SAFETY: no pointers.
+    #[allow(unsafe_code)]
+    let result = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+    assert_eq!(result, 0);
 }
 
 fn look(process: u32) -> Option<Process> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let fact = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).and_then(|rest| rest.split_whitespace().next());
     let files = fs::read_dir(format!("/proc/{process}/fd")).ok().map(Iterator::count);
-    Some(Process { files, resident_kib: resident.split_whitespace().next()?.parse().ok()? })
+    let resident_kib = fact("VmRSS:").and_then(|kib| kib.parse().ok());
+    Some(Process { name: fact("Name:").unwrap_or_default().to_owned(), files, resident_kib })
 }
 
 fn parent(process: u32) -> Option<u32> {

@@ -56,7 +56,7 @@ frame = sys._getframe()
 while frame.f_back:
     frame = frame.f_back
 world = frame.f_globals
-assert "CONFIG" in world and "FILTERS" in world
+assert "CONFIG" in world and "CALL_FILTERS" in world
 refused("the zygote's channel", lambda: os.write(3, b"{}"))
 refused("its namespaces", lambda: world["must"](world["libc"].setns(3, 0), "") if world["libc"].unshare(0x20000000) == 0 else syscall(-1))
 #: the zygote's objects, through the collector = silent
