@@ -19,7 +19,7 @@ pub(crate) fn with_options(question: &str, choices: &[String]) -> String {
     for (index, choice) in choices.iter().enumerate() {
         text += &format!("\n({}) {}", letter(index), choice.trim());
     }
-    text + "\n\nExactly one option is right. The final answer in the box is its letter alone."
+    text + "\n\nExactly one option is right. The final answer is its letter alone."
 }
 
 /// The letter that the content of a box names, among those of `choices` options: `B`, `(B)`, `B.`, `\text{B}`, `B) text`, `Option B`.

@@ -38,6 +38,6 @@ pub use published::{PUBLISHED, Published};
 pub use question::{Loaded, Origin, Question, Rejected};
 pub use records::{Record, Records};
 pub use results::{Results, Subject, records_name};
-pub use run::{Exam, Examinee, Standing, evaluate};
+pub use run::{Clock, Exam, Examinee, Standing, evaluate};
 pub use score::{Averages, Score, Tool, averages};
 pub use table::{Cell, Delta, Table, TableRow};

@@ -49,7 +49,8 @@ pub struct EvalPrompts {
 impl EvalPrompts {
     /// What a model without a tool is told.
     pub fn without_tool() -> Self {
-        Self { system: "Reason step by step. End with the final answer in \\boxed{}.".to_owned(), user: "{question}".to_owned() }
+        // In the user's turn, which small models heed more than the system's.
+        Self { system: String::new(), user: "{question}\n\nReason step by step. End with the final answer in \\boxed{}.".to_owned() }
     }
 
     /// The chat that puts a question.

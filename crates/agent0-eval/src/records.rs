@@ -39,7 +39,7 @@ pub struct Record {
     pub tool_calls: Vec<ToolCall>,
     /// Tokens sampled, those cut away included.
     pub tokens: usize,
-    /// Wall-clock seconds of the evaluation since the answer before this one; they add up to the whole time.
+    /// Wall-clock seconds since the answer before this one, to whatever benchmark; they add up to the whole time.
     pub seconds: f64,
     /// All that followed the prompt.
     pub text: String,

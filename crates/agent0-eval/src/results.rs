@@ -96,7 +96,7 @@ impl Results {
 /// The name of the file that holds the answers to a benchmark by a protocol: with the same name, an answer has the same bits.
 pub fn records_name(bench: &str, protocol: &Protocol) -> String {
     // Neither the number of answers nor the preset's name decides an answer.
-    let decides = serde_json::json!([protocol.tool, protocol.rollout, protocol.seed, protocol.prompts]).to_string();
+    let decides = serde_json::json!([protocol.tool, protocol.rollout, protocol.seed, protocol.prompts.hash()]).to_string();
     let tool = if protocol.tool { "tool" } else { "plain" };
     format!("{bench}-{tool}-{}.jsonl", &sha256_text(&decides)[..12])
 }

@@ -1,6 +1,7 @@
 //! Asks a model the questions of one benchmark and grades what it says. Many answers are in flight at once; each is recorded as it
 //! finishes, and none that is recorded is asked for again. No answer depends on which others are in flight.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -47,6 +48,21 @@ pub struct Exam {
     pub protocol: Protocol,
 }
 
+/// Deals the time of a process out to the answers it brings, also when exams overlap: each is told the seconds since the one before.
+pub struct Clock(Cell<Instant>);
+
+impl Clock {
+    /// Starts now.
+    pub fn start() -> Self {
+        Self(Cell::new(Instant::now()))
+    }
+
+    fn lap(&self) -> f64 {
+        let now = Instant::now();
+        (now - self.0.replace(now)).as_secs_f64()
+    }
+}
+
 /// Where an evaluation stands.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Standing {
@@ -62,7 +78,8 @@ pub struct Standing {
     pub tokens: usize,
 }
 
-/// Asks the examinee what is not recorded yet, and scores all of it. `told` hears of each answer.
+/// Asks the examinee what is not recorded yet, and scores all of it. `told` hears of each answer. Exams may overlap, with one clock for
+/// all: then the last answers of one leave no places empty.
 ///
 /// # Errors
 /// When the engine, the tool, the grader or the disk fails; what was recorded stays.
@@ -71,6 +88,7 @@ pub async fn evaluate(
     exam: &Exam,
     records: &mut Records,
     records_name: &str,
+    clock: &Clock,
     told: &dyn Fn(&Standing),
 ) -> Result<Score, EvalError> {
     let questions = draw(&exam.loaded.questions, exam.limit, exam.protocol.seed);
@@ -82,13 +100,10 @@ pub async fn evaluate(
     let mut standing = Standing { total: wanted.len(), done: kept, kept, correct, tokens: 0 };
     told(&standing);
 
-    let mut last = Instant::now();
     let answers = stream::iter(missing).map(|(question, sample)| answer(examinee, exam, question, sample));
     let mut answers = answers.buffer_unordered(examinee.in_flight);
     while let Some(mut record) = answers.try_next().await? {
-        let now = Instant::now();
-        record.seconds = (now - last).as_secs_f64();
-        last = now;
+        record.seconds = clock.lap();
         standing.done += 1;
         standing.correct += usize::from(record.correct);
         standing.tokens += record.tokens;

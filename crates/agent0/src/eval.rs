@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use agent0_eval::{Exam, Examinee, Records, Results, Subject as Scored, adapter_digest, evaluate, model_digest, records_name};
+use agent0_eval::{Clock, Exam, Examinee, Records, Results, Subject as Scored, adapter_digest, evaluate, model_digest, records_name};
 use agent0_evolve::{Phase, find_run};
 use anyhow::Context;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::cli::EvalArgs;
 use crate::setup::{Equipment, equip};
@@ -19,6 +20,9 @@ use crate::subject::Subject;
 use crate::terminal::Terminal;
 use plan::Failed;
 use show::Meter;
+
+/// While the last answers of one exam are sampled, the next one fills the batch.
+const EXAMS_AT_ONCE: usize = 2;
 
 /// Runs the command.
 pub fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
@@ -72,11 +76,15 @@ fn work(
             grader: &equipment.grader,
             in_flight: subject.config.engine.in_flight,
         };
-        for exam in exams {
+        let clock = Clock::start();
+        let score = async |exam: &Exam| {
             let name = records_name(&exam.bench, &exam.protocol);
             let mut records = Records::open(&folder.join(&name))?;
             let meter = Meter::new(exam, terminal);
-            let score = evaluate(&examinee, exam, &mut records, &name, &|standing| meter.told(standing)).await?;
+            anyhow::Ok(evaluate(&examinee, exam, &mut records, &name, &clock, &|standing| meter.told(standing)).await?)
+        };
+        let mut scores = std::pin::pin!(stream::iter(exams).map(score).buffered(EXAMS_AT_ONCE));
+        while let Some(score) = scores.try_next().await? {
             terminal.line(&show::line(&score));
             results.put(folder, score)?;
         }
