@@ -183,10 +183,9 @@ impl Call {
     }
 
     /// Gives the outcome to whoever waits for it.
-    pub fn finish(mut self, wait_status: i32, cpu_s: f64, peak_rss_bytes: u64, setup: Option<String>) {
+    pub fn finish(mut self, wait_status: i32, cpu_s: f64, wall_s: f64, peak_rss_bytes: u64, setup: Option<String>) {
         // All that the process wrote is in the pipes by now.
         self.read_streams();
-        let wall_s = self.started.elapsed().as_secs_f64();
         let status = self.status(ExitStatus::from_raw(wait_status), cpu_s);
         let [stdout, stderr] = self.streams.map(|s| s.capture.text());
         let outcome = Outcome { status, stdout, stderr, cpu_s, wall_s, peak_rss_bytes };

@@ -92,6 +92,8 @@ pub enum Event {
         status: i32,
         /// CPU time in seconds.
         cpu_s: f64,
+        /// Wall-clock time that it existed, in seconds.
+        wall_s: f64,
         /// Peak resident memory.
         peak_rss_bytes: u64,
         /// Why its code was not run, when it could not be locked in.

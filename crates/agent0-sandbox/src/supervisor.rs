@@ -183,9 +183,9 @@ impl Supervisor {
                     call.start(process);
                 }
             }
-            Event::Exited { id, status, cpu_s, peak_rss_bytes, setup } => {
+            Event::Exited { id, status, cpu_s, wall_s, peak_rss_bytes, setup } => {
                 if let Some(call) = self.running.remove(&id) {
-                    call.finish(status, cpu_s, peak_rss_bytes, setup);
+                    call.finish(status, cpu_s, wall_s, peak_rss_bytes, setup);
                 }
             }
         }

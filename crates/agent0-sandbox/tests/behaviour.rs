@@ -161,8 +161,18 @@ fn exit_codes_are_the_programs() {
     assert_eq!(ending("import sys; sys.exit()"), finished(0, ""));
     assert_eq!(ending("import sys; sys.exit(7)"), finished(7, ""));
     assert_eq!(ending("import sys; sys.exit('no')"), finished(1, "no\n"));
+    assert_eq!(ending("import sys; sys.exit(10**30)"), finished(255, ""));
+    assert_eq!(ending("exit(8)"), finished(8, ""));
+    assert_eq!(ending("quit()"), finished(0, ""));
     // 125 is also how a call ends that could not be locked in; code cannot pretend that.
     assert_eq!(ending("import os; os._exit(125)"), finished(125, ""));
+}
+
+#[test]
+fn both_kinds_of_time_are_told() {
+    let outcome = run(&Sandbox::start(plain_config()).unwrap(), "import time; time.sleep(0.2)\nwhile time.process_time() < 0.1: pass");
+    assert!(outcome.cpu_s >= 0.1, "{outcome:?}");
+    assert!(outcome.wall_s >= 0.3, "{outcome:?}");
 }
 
 #[test]
