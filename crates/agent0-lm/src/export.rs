@@ -134,7 +134,7 @@ pub fn export_model(request: &Export, progress: &dyn Fn(u64, u64)) -> Result<Exp
     let base = open(request.model)?;
     let adapter = match request.adapter {
         // Its weights are read once and never multiplied by the engine: one thread will do.
-        Some(folder) => Some(peft::load(&Compute::new(1, Isa::detect()), folder, base.config())?.0),
+        Some(folder) => Some(peft::load_weights(&Compute::new(1, Isa::detect()), folder, base.config())?),
         None => None,
     };
     let merged = adapter.as_ref().map(|adapter| Merged { base: base.as_ref(), adapter });

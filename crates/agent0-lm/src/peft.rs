@@ -58,8 +58,8 @@ pub(crate) fn save(folder: &Path, config: &ModelConfig, weights: &LoraWeights, o
     write_tensors(&folder.join(OPTIMIZER), moments, [("step".into(), optimizer.step.to_string())].into())
 }
 
-/// Reads a PEFT folder for this model. Without an optimizer file the optimizer starts afresh.
-pub(crate) fn load(cx: &Compute, folder: &Path, config: &ModelConfig) -> Result<(LoraWeights, AdamState), EngineError> {
+/// Reads the weights of a PEFT folder for this model.
+pub(crate) fn load_weights(cx: &Compute, folder: &Path, config: &ModelConfig) -> Result<LoraWeights, EngineError> {
     let spec = read_spec(&folder.join(CONFIG))?;
     let mut weights = LoraWeights::build(cx, config, &spec, |_, _, _, inputs| vec![0.0; spec.rank * inputs]);
     let parts = layout(config, &weights);
@@ -77,7 +77,13 @@ pub(crate) fn load(cx: &Compute, folder: &Path, config: &ModelConfig) -> Result<
         return Err(failed(&path, format!("tensor {other} belongs to none of the linear layers that can have LoRA")));
     }
     weights.changed(cx);
+    Ok(weights)
+}
 
+/// Reads a PEFT folder for this model, to train on. Without an optimizer file the optimizer starts afresh.
+pub(crate) fn load(cx: &Compute, folder: &Path, config: &ModelConfig) -> Result<(LoraWeights, AdamState), EngineError> {
+    let weights = load_weights(cx, folder, config)?;
+    let parts = layout(config, &weights);
     let mut optimizer = AdamState::new(&weights);
     let path = folder.join(OPTIMIZER);
     if path.exists() {
