@@ -1,5 +1,7 @@
 //! Comparing two answers without a computer algebra system (algorithm.md section 8, steps 1 and 2).
 
+use num_bigint::BigUint;
+
 use crate::normal::normalise;
 use crate::number::{magnitude, number, ratio, unit};
 
@@ -17,16 +19,23 @@ pub enum Verdict {
 /// Differences from this decimal place on may be the noise of a program's arithmetic: there the grader rounds.
 const NOISE_PLACES: u32 = 6;
 
+/// Longest number that is read in a base, in digits.
+const LONGEST_IN_A_BASE: usize = 1000;
+
 /// Compares two answers.
 pub fn fast(a: &str, b: &str) -> Verdict {
     compare_normal(&normalise(a), &normalise(b))
 }
 
 /// Compares two normal forms: the same text is the same; of exact numbers, equal is the same and unequal is different, but
-/// with a `%`, or when a decimal may be the other number rounded, the grader decides, as it does for everything else.
+/// with a `%`, or when a decimal may be the other number rounded, the grader decides, as it does for everything else. Two numbers that
+/// both name their base are compared here: the grader takes no notice of bases.
 pub(crate) fn compare_normal(a: &str, b: &str) -> Verdict {
     if a == b {
         return Verdict::Same;
+    }
+    if let (Some(a), Some(b)) = (in_a_base(a), in_a_base(b)) {
+        return if a == b { Verdict::Same } else { Verdict::Different };
     }
     let (Some(a), Some(b)) = (number(a), number(b)) else { return Verdict::Ask };
     if a.percent != b.percent {
@@ -48,6 +57,15 @@ pub(crate) fn compare_normal(a: &str, b: &str) -> Verdict {
         None => ratio(0),
     };
     if magnitude(&(a.value - b.value)) <= tolerance { Verdict::Ask } else { Verdict::Different }
+}
+
+/// The value of a whole number that names its base: `4210_5`, `1f_{16}`. It starts with a digit, unlike a variable with an index.
+fn in_a_base(text: &str) -> Option<BigUint> {
+    let (digits, base) = text.split_once('_')?;
+    let base = base.strip_prefix('{').and_then(|base| base.strip_suffix('}')).unwrap_or(base);
+    let base: u32 = base.parse().ok().filter(|base| (2..=36).contains(base))?;
+    let plain = digits.len() <= LONGEST_IN_A_BASE && digits.starts_with(|c: char| c.is_ascii_digit());
+    plain.then(|| BigUint::parse_bytes(digits.as_bytes(), base)).flatten()
 }
 
 #[cfg(test)]
@@ -80,6 +98,12 @@ mod tests {
             ("50%", "50", Ask),
             ("50%", "0.5", Ask),
             ("50\\%", "50.0%", Same),
+            ("4210_{5}", "4210_6", Different),
+            ("11_2", "3_{10}", Same),
+            ("1f_{16}", "31_{10}", Same),
+            ("4210_5", "4210", Ask),
+            ("19_5", "19_6", Ask),
+            ("a_11", "a_12", Ask),
             ("x", "y", Ask),
             ("5", "x=5", Ask),
         ];
