@@ -63,9 +63,10 @@ pub(crate) fn compare_normal(a: &str, b: &str) -> Verdict {
 fn in_a_base(text: &str) -> Option<BigUint> {
     let (digits, base) = text.split_once('_')?;
     let base = base.strip_prefix('{').and_then(|base| base.strip_suffix('}')).unwrap_or(base);
-    let base: u32 = base.parse().ok().filter(|base| (2..=36).contains(base))?;
+    let base: u32 = base.parse().ok().filter(|base| *base >= 2)?;
     let plain = digits.len() <= LONGEST_IN_A_BASE && digits.starts_with(|c: char| c.is_ascii_digit());
-    plain.then(|| BigUint::parse_bytes(digits.as_bytes(), base)).flatten()
+    let value = || digits.chars().try_fold(BigUint::ZERO, |value, c| Some(value * base + c.to_digit(base.min(36))?));
+    plain.then(value).flatten()
 }
 
 #[cfg(test)]
@@ -103,6 +104,7 @@ mod tests {
             ("1f_{16}", "31_{10}", Same),
             ("4210_5", "4210", Ask),
             ("19_5", "19_6", Ask),
+            ("2516_8", "2516_{83}", Different),
             ("a_11", "a_12", Ask),
             ("x", "y", Ask),
             ("5", "x=5", Ask),
