@@ -1,20 +1,15 @@
 //! Digests of what an evaluation depends on. SHA-256, lower-case hex.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
+use agent0_provision::{file_sha256, sha256_text};
 
 use crate::EvalError;
 
 /// What of a PEFT folder decides its weights. The optimizer's state beside them does not.
 const ADAPTER_FILES: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
-
-/// Digest of a text.
-pub(crate) fn sha256_text(text: &str) -> String {
-    hex(&Sha256::digest(text.as_bytes()))
-}
 
 /// Digest of a model: of its file; of a folder, of the names and digests of all its files.
 ///
@@ -22,7 +17,7 @@ pub(crate) fn sha256_text(text: &str) -> String {
 /// When something cannot be read.
 pub fn model_digest(path: &Path) -> Result<String, EvalError> {
     if !path.is_dir() {
-        return file_digest(path);
+        return Ok(file_sha256(path)?);
     }
     let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(EvalError::io(path))?;
     let files: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).filter(|path| path.is_file()).collect();
@@ -42,24 +37,9 @@ fn listing_digest(mut files: Vec<PathBuf>) -> Result<String, EvalError> {
     let mut listing = String::new();
     for file in &files {
         let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        listing += &format!("{} {name}\n", file_digest(file)?);
+        listing += &format!("{} {name}\n", file_sha256(file)?);
     }
     Ok(sha256_text(&listing))
-}
-
-fn file_digest(path: &Path) -> Result<String, EvalError> {
-    let mut file = File::open(path).map_err(EvalError::io(path))?;
-    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
-    loop {
-        match file.read(&mut buffer).map_err(EvalError::io(path))? {
-            0 => return Ok(hex(&hasher.finalize())),
-            n => hasher.update(&buffer[..n]),
-        }
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

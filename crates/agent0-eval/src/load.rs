@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use agent0_provision::{Cache, Dataset, Progress, ProvisionError, cached_dataset, obtain_dataset};
+use agent0_provision::{Cache, Dataset, Progress, ProvisionError, cached_dataset, hex, obtain_dataset};
 use sha2::{Digest, Sha256};
 
 use crate::forms::{Draft, is_own, own};
@@ -68,7 +68,7 @@ fn load(paths: &[PathBuf], source: String, revision: Option<String>, benchmark: 
             sorter.add(number, row);
         }
     }
-    let sha256 = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = hex(&digest.finalize());
     sorter.finish(Origin { source, revision, sha256 })
 }
 

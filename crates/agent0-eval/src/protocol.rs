@@ -1,12 +1,12 @@
 //! How a benchmark is asked (algorithm.md section 9): the presets, what the model is told, and how answers are drawn. Runs nothing.
 
 use agent0_engine::Message;
+use agent0_provision::sha256_text;
 use agent0_rl::RolloutParams;
 use serde::{Deserialize, Serialize};
 
 use crate::benchmark::{Benchmark, Grading};
 use crate::choice::with_options;
-use crate::digest::sha256_text;
 use crate::question::Question;
 
 /// Benchmarks so small that one answer a question says little: they are scored by the mean over many answers.

@@ -8,11 +8,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use agent0_provision::sha256_text;
 use agent0_rl::{Ending, ToolCall};
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
-use crate::digest::sha256_text;
 use crate::question::Question;
 
 /// One answer with its verdict.

@@ -4,10 +4,10 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
+use agent0_provision::sha256_text;
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
-use crate::digest::sha256_text;
 use crate::protocol::Protocol;
 use crate::score::{Averages, Score, Tool, averages};
 

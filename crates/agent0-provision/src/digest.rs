@@ -11,12 +11,12 @@ use crate::ProvisionError;
 use crate::progress::Task;
 
 /// Lower-case hex of a digest.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// SHA-256 of some text, lower-case hex.
-pub(crate) fn sha256_text(text: &str) -> String {
+pub fn sha256_text(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes()))
 }
 
@@ -35,6 +35,14 @@ pub(crate) fn sha256_file(path: &Path, task: &Task) -> Result<String, ProvisionE
         done += n as u64;
         task.advanced(done);
     }
+}
+
+/// SHA-256 of a file, lower-case hex, without a word on how far it is.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn file_sha256(path: &Path) -> Result<String, ProvisionError> {
+    sha256_file(path, &Task::start(&|_| {}, String::new(), None))
 }
 
 /// What a stamp says: this digest was found in the file of this path, size and modification time.

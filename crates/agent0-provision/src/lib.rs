@@ -38,6 +38,7 @@ mod wheels;
 
 pub use cache::Cache;
 pub use dataset::{Dataset, cached_dataset, obtain_dataset};
+pub use digest::{file_sha256, hex, sha256_text};
 pub use error::ProvisionError;
 pub use model::{cached_model, obtain_model, verify_model};
 pub use progress::{Event, Progress, human_bytes};

@@ -123,16 +123,24 @@ pub struct IsolationArgs {
     pub unsafe_no_isolation: bool,
 }
 
+/// An executor that is used: whose weights answer, how they are computed, what holds its programs. To be flattened into a command that has an
+/// argument `run`.
 #[derive(Args)]
-pub struct EvalArgs {
-    /// The run whose executor is scored: its folder, or its name under --runs.
-    pub run: Option<String>,
+pub struct UseArgs {
     #[command(flatten)]
     pub subject: SubjectArgs,
     #[command(flatten)]
     pub engine: EngineOptions,
     #[command(flatten)]
     pub isolation: IsolationArgs,
+}
+
+#[derive(Args)]
+pub struct EvalArgs {
+    /// The run whose executor is scored: its folder, or its name under --runs.
+    pub run: Option<String>,
+    #[command(flatten)]
+    pub used: UseArgs,
     /// Benchmarks: amc23, minerva, math500, gsm8k, olympiadbench, aime24, aime25, supergpqa, mmlu_pro, bbeh, or all.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub bench: Vec<String>,
@@ -212,11 +220,7 @@ pub struct SolveArgs {
     #[arg(long)]
     pub run: Option<String>,
     #[command(flatten)]
-    pub subject: SubjectArgs,
-    #[command(flatten)]
-    pub engine: EngineOptions,
-    #[command(flatten)]
-    pub isolation: IsolationArgs,
+    pub used: UseArgs,
     /// Attempts; with more than one their majority answers.
     #[arg(short, default_value = "1")]
     pub k: NonZeroUsize,
@@ -243,11 +247,7 @@ pub struct ServeArgs {
     #[arg(long)]
     pub run: Option<String>,
     #[command(flatten)]
-    pub subject: SubjectArgs,
-    #[command(flatten)]
-    pub engine: EngineOptions,
-    #[command(flatten)]
-    pub isolation: IsolationArgs,
+    pub used: UseArgs,
     /// Address to listen on; by default only this machine gets through.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub host: IpAddr,

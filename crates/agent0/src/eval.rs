@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use agent0_eval::{Clock, Exam, Examinee, Records, Results, Subject as Scored, adapter_digest, evaluate, model_digest, records_name};
-use agent0_evolve::{Phase, find_run};
+use agent0_evolve::find_run;
 use anyhow::Context;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
@@ -30,10 +30,10 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
         return compare::run(args);
     }
     let terminal = Terminal::new(args.quiet);
-    let subject = Subject::choose(args.run.as_deref(), &args.subject, Phase::Executor)?.computed(&args.engine);
+    let subject = Subject::executor(args.run.as_deref(), &args.used)?;
     let (exams, failed) = plan::exams(args, &subject.config.prompts, &terminal)?;
     let folder = args.out.clone().unwrap_or_else(|| default_folder(args, &subject));
-    let equipment = equip(&subject.config, args.isolation.unsafe_no_isolation, &terminal)?;
+    let equipment = equip(&subject.config, args.used.isolation.unsafe_no_isolation, &terminal)?;
     let scored = scored(&subject, &equipment, &terminal)?;
     let ended = work(&exams, &subject, &scored, &equipment, &folder, &terminal);
     terminal.clear();
@@ -118,7 +118,7 @@ fn default_folder(args: &EvalArgs, subject: &Subject) -> PathBuf {
     let last = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
     let adapter = subject.adapter.as_deref().and_then(last);
     if let Some(run) = &args.run {
-        return find_run(&args.subject.runs, run).join("evals").join(adapter.unwrap_or_else(|| "base".to_owned()));
+        return find_run(&args.used.subject.runs, run).join("evals").join(adapter.unwrap_or_else(|| "base".to_owned()));
     }
     let model = last(Path::new(&subject.config.model)).unwrap_or_else(|| subject.config.model.clone());
     Path::new("evals").join(adapter.map_or(model.clone(), |adapter| format!("{model}-{adapter}")))

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent0_engine::{Codec, Message, Role};
-use agent0_evolve::Phase;
 use agent0_rl::{Ending, RolloutError, RolloutParams, Seed};
 use anyhow::Context;
 use axum::extract::rejection::JsonRejection;
@@ -51,7 +50,7 @@ const GRACE: Duration = Duration::from_secs(30);
 /// Serves until Ctrl-C.
 pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let terminal = Terminal::new(false);
-    let subject = Subject::choose(args.run.as_deref(), &args.subject, Phase::Executor)?.computed(&args.engine);
+    let subject = Subject::executor(args.run.as_deref(), &args.used)?;
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     let service = runtime.block_on(Service::start(args, subject, &terminal))?;
     terminal.clear();
@@ -114,7 +113,7 @@ impl Service {
                 (engine, codec, None)
             }
             false => {
-                let equipment = equip(&subject.config, args.isolation.unsafe_no_isolation, terminal)?;
+                let equipment = equip(&subject.config, args.used.isolation.unsafe_no_isolation, terminal)?;
                 (equipment.engine, equipment.tokenizer, Some(equipment.sandbox))
             }
         };

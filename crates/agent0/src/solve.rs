@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use agent0_engine::{Codec, TokenId};
-use agent0_evolve::Phase;
 use agent0_rl::{Ending, RolloutParams, Seed, ToolCall, Trajectory, Vote, VoteRule, vote};
 use anyhow::{Context, bail};
 use futures_util::stream::{self, StreamExt};
@@ -29,8 +28,8 @@ pub fn run(args: &SolveArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(2));
     }
     let terminal = Terminal::new(false);
-    let subject = Subject::choose(args.run.as_deref(), &args.subject, Phase::Executor)?.computed(&args.engine);
-    let equipment = equip(&subject.config, args.isolation.unsafe_no_isolation, &terminal)?;
+    let subject = Subject::executor(args.run.as_deref(), &args.used)?;
+    let equipment = equip(&subject.config, args.used.isolation.unsafe_no_isolation, &terminal)?;
     let codec: Arc<dyn Codec> = equipment.tokenizer;
     let prompt = codec.chat(&subject.config.prompts.executor(&question))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the event loop")?;

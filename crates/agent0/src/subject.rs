@@ -7,7 +7,7 @@ use agent0_evolve::config::Config;
 use agent0_evolve::{Phase, Request, Trained};
 use anyhow::Context;
 
-use crate::cli::{EngineOptions, SubjectArgs};
+use crate::cli::{SubjectArgs, UseArgs};
 
 /// A model that is used, not trained.
 pub struct Subject {
@@ -42,15 +42,16 @@ impl Subject {
         Ok(Self { name, config, adapter: args.adapter.clone() })
     }
 
-    /// The same, computed as `options` say.
-    pub fn computed(mut self, options: &EngineOptions) -> Self {
-        if let Some(dtype) = options.dtype {
-            self.config.engine.dtype = dtype.choice();
+    /// The executor that the command line names, to be computed as it says.
+    pub fn executor(run: Option<&str>, args: &UseArgs) -> anyhow::Result<Self> {
+        let mut subject = Self::choose(run, &args.subject, Phase::Executor)?;
+        if let Some(dtype) = args.engine.dtype {
+            subject.config.engine.dtype = dtype.choice();
         }
-        if let Some(threads) = options.threads {
-            self.config.engine.threads = threads.get();
+        if let Some(threads) = args.engine.threads {
+            subject.config.engine.threads = threads.get();
         }
-        self
+        Ok(subject)
     }
 
     /// Brings the adapter, if there is one, into an engine that holds the model.

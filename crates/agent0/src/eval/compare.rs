@@ -13,7 +13,7 @@ use crate::cli::EvalArgs;
 pub fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
     let mut results = Vec::new();
     for name in &args.compare {
-        for folder in folders(name, &args.subject.runs)? {
+        for folder in folders(name, &args.used.subject.runs)? {
             results.push(Results::read(&folder)?);
         }
     }
