@@ -39,7 +39,12 @@ fn the_engine_is_measured_in_all_its_parts() {
     for point in sample {
         assert_eq!((point["prompt_tokens"].as_u64(), point["new_tokens"].as_u64()), (Some(20), Some(6)));
         assert_figures(point, &["tokens_per_s", "prefill_s", "share_of_roofline", "peak_rss_bytes"]);
-        assert_figures(point, &["decode_tokens_per_s", "decode_share_of_roofline"]);
+    }
+    // A model this small may end the first group before the second arrives: then no step decoded all four.
+    let decoding = ["decode_tokens_per_s", "decode_share_of_roofline"];
+    assert_figures(&sample[0], &decoding);
+    if decoding.iter().any(|field| !sample[1][field].is_null()) {
+        assert_figures(&sample[1], &decoding);
     }
 
     let train = result["train"].as_array().unwrap();
