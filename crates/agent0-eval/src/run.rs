@@ -42,7 +42,9 @@ pub struct Exam {
     pub benchmark: Option<&'static Benchmark>,
     /// Its questions, and what was left out.
     pub loaded: Loaded,
-    /// How many questions to draw; `None` asks all.
+    /// How many of the questions, in the order in which they are drawn, to leave out.
+    pub skip: usize,
+    /// How many questions to draw after those; `None` asks all that are left.
     pub limit: Option<usize>,
     /// How they are asked.
     pub protocol: Protocol,
@@ -91,7 +93,7 @@ pub async fn evaluate(
     clock: &Clock,
     told: &dyn Fn(&Standing),
 ) -> Result<Score, EvalError> {
-    let questions = draw(&exam.loaded.questions, exam.limit, exam.protocol.seed);
+    let questions = draw(&exam.loaded.questions, exam.skip, exam.limit, exam.protocol.seed);
     let wanted: Vec<(&Question, usize)> =
         questions.iter().flat_map(|q| (0..exam.protocol.samples).map(move |sample| (*q, sample))).collect();
     let missing: Vec<(&Question, usize)> = wanted.iter().copied().filter(|(q, sample)| records.get(q, *sample).is_none()).collect();
@@ -127,7 +129,8 @@ pub async fn evaluate(
         seconds: counted.seconds,
         undecided: counted.undecided,
         left_out: exam.loaded.rejected.len(),
-        limit: exam.limit.filter(|limit| *limit < exam.loaded.questions.len()),
+        skip: exam.skip,
+        limit: exam.limit.filter(|limit| exam.skip + *limit < exam.loaded.questions.len()),
         data: exam.loaded.origin.clone(),
         prompt_hash: exam.protocol.prompts.hash(),
         protocol: exam.protocol.clone(),
@@ -162,11 +165,12 @@ async fn answer(examinee: &Examinee<'_>, exam: &Exam, question: &Question, sampl
     })
 }
 
-/// `limit` questions drawn by the seed, in their own order. A larger limit draws the same ones and more.
-fn draw(questions: &[Question], limit: Option<usize>, seed: u64) -> Vec<&Question> {
+/// The next `limit` questions after the first `skip` drawn by the seed, in their own order. A larger limit draws the same ones and more.
+fn draw(questions: &[Question], skip: usize, limit: Option<usize>, seed: u64) -> Vec<&Question> {
     let seed = Seed::root(seed).child("questions");
     let mut order: Vec<usize> = (0..questions.len()).collect();
     order.sort_by_key(|&index| (seed.child(questions[index].id.as_str()).value(), index));
+    order.drain(..skip.min(order.len()));
     order.truncate(limit.unwrap_or(usize::MAX));
     order.sort_unstable();
     order.into_iter().map(|index| &questions[index]).collect()
@@ -176,20 +180,30 @@ fn draw(questions: &[Question], limit: Option<usize>, seed: u64) -> Vec<&Questio
 mod tests {
     use super::*;
 
-    fn ids(limit: Option<usize>, seed: u64) -> Vec<usize> {
+    fn ids(skip: usize, limit: Option<usize>, seed: u64) -> Vec<usize> {
         let question =
             |i: usize| Question { id: i.to_string(), question: "?".into(), answer: "1".into(), choices: Vec::new(), subject: None };
         let questions: Vec<Question> = (0..100).map(question).collect();
-        draw(&questions, limit, seed).into_iter().map(|question| question.id.parse().unwrap()).collect()
+        draw(&questions, skip, limit, seed).into_iter().map(|question| question.id.parse().unwrap()).collect()
     }
 
     #[test]
     fn a_larger_limit_draws_the_same_questions_and_more() {
-        let (few, more) = (ids(Some(10), 0), ids(Some(40), 0));
+        let (few, more) = (ids(0, Some(10), 0), ids(0, Some(40), 0));
         assert_eq!((few.len(), more.len()), (10, 40));
         assert!(few.iter().all(|id| more.contains(id)) && few.is_sorted());
-        assert_ne!(few, ids(Some(10), 1));
-        assert_eq!(ids(None, 0), (0..100).collect::<Vec<_>>());
-        assert_eq!(ids(Some(1000), 0).len(), 100);
+        assert_ne!(few, ids(0, Some(10), 1));
+        assert_eq!(ids(0, None, 0), (0..100).collect::<Vec<_>>());
+        assert_eq!(ids(0, Some(1000), 0).len(), 100);
+    }
+
+    #[test]
+    fn what_is_skipped_is_what_a_limit_takes() {
+        let (first, rest) = (ids(0, Some(30), 3), ids(30, None, 3));
+        let mut all: Vec<usize> = first.iter().chain(&rest).copied().collect();
+        all.sort_unstable();
+        assert_eq!((first.len(), all), (30, (0..100).collect()));
+        assert!(ids(30, Some(5), 3).iter().all(|id| rest.contains(id)));
+        assert!(ids(100, None, 3).is_empty() && ids(101, None, 3).is_empty());
     }
 }

@@ -32,7 +32,10 @@ pub struct Score {
     pub undecided: usize,
     /// Rows of the source that were left out because something was wrong in them.
     pub left_out: usize,
-    /// How many questions were drawn; `None` when all were asked.
+    /// How many questions were left out before those that were asked.
+    #[serde(default)]
+    pub skip: usize,
+    /// How many questions were drawn; `None` when all that were left were asked.
     pub limit: Option<usize>,
     /// Where the questions came from.
     pub data: Origin,
@@ -149,6 +152,7 @@ pub(crate) mod tests {
             seconds: 2.0,
             undecided: 0,
             left_out: 0,
+            skip: 0,
             limit: None,
             data: Origin { source: "here".into(), revision: None, sha256: "0".into() },
             prompt_hash: protocol.prompts.hash(),

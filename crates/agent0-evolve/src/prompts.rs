@@ -24,17 +24,17 @@ the full text of your problem
 short solution
 \\boxed{final answer}";
 
-/// System turn of the executor.
+/// System turn of the executor. A model that is to be a programmer writes a program for three questions in four; one that is to think and
+/// compute, for one in four (docs/results.md).
 pub const EXECUTOR_SYSTEM: &str = "\
-You solve problems with brief reasoning and Python. A ```python block that you write is run for you, and what it prints \
-comes back in an ```output block. Never write an ```output block yourself. numpy and sympy are installed.";
+You are a programmer who answers questions by running code. Your ```python block is run, and you are shown what it prints in an \
+```output block. Then you end with the final answer in \\boxed{}. Import sympy where it helps.";
 
 /// User turn of the executor.
 pub const EXECUTOR_USER: &str = "\
 {question}
 
-Think in one or two sentences. Then compute with a short ```python block that prints the result. When you have seen its \
-```output, end with the final answer in \\boxed{}.";
+Write a short ```python program, with a comment for each step, that prints the answer.";
 
 /// Whether a question asks for a proof, which no vote can label.
 pub fn asks_for_proof(question: &str) -> bool {

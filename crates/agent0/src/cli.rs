@@ -1,17 +1,22 @@
 //! What can be typed. Exit codes: 0 done, 1 failed or stopped, 2 bad usage or settings.
 
-use std::net::{IpAddr, SocketAddr};
-use std::num::{NonZeroU32, NonZeroUsize};
+mod bench;
+mod sandbox;
+
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::str::FromStr;
 
-use agent0_compute::{Dtype, Isa};
+use agent0_compute::Dtype;
 use agent0_evolve::config::DtypeChoice;
 use agent0_evolve::{ConfigError, EvolveError, Phase, Request};
 use agent0_lm::WeightFormat;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use bench::{BenchArgs, BenchCommand, BenchEngineArgs, BenchGrowthArgs, EngineArgs, Part, Shape};
+pub use sandbox::{SandboxArgs, SandboxBenchArgs, SandboxCommand, SandboxOptions, SandboxRunArgs, SandboxServeArgs};
 
 /// One command co-evolves a language model from zero data.
 ///
@@ -99,6 +104,12 @@ pub struct SubjectArgs {
     /// The run's agent as it was after this iteration; 0 is the base model. The newest by default.
     #[arg(long, value_name = "N", requires = "run")]
     pub iteration: Option<usize>,
+    /// Settings that a model is used with, such as its prompts, from a TOML file: as `agent0 evolve` takes it, or the config.toml of a run.
+    #[arg(long, value_name = "FILE", conflicts_with = "run")]
+    pub config: Option<PathBuf>,
+    /// A single one of those, such as `prompts.executor_system=...`; may be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "run")]
+    pub sets: Vec<String>,
     /// The folder that runs are in.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub runs: PathBuf,
@@ -157,6 +168,9 @@ pub struct EvalArgs {
     /// Ask so many questions of each benchmark, drawn by the seed. A larger number asks the same ones and more.
     #[arg(long, value_name = "QUESTIONS")]
     pub limit: Option<NonZeroUsize>,
+    /// Leave out the questions that this --limit would ask, and ask others.
+    #[arg(long, value_name = "QUESTIONS", default_value_t = 0)]
+    pub skip: usize,
     /// Seed of the questions drawn and of the answers sampled.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -364,90 +378,6 @@ pub enum ModelCommand {
 }
 
 #[derive(Args)]
-pub struct SandboxArgs {
-    #[command(subcommand)]
-    pub command: SandboxCommand,
-}
-
-#[derive(Subcommand)]
-pub enum SandboxCommand {
-    /// Run the program on standard input.
-    Run(SandboxRunArgs),
-    /// Serve programs over HTTP: SandboxFusion's POST /run_code.
-    Serve(SandboxServeArgs),
-    /// Measure calls on this machine, beside a cold start of Python in bubblewrap or firejail where they are installed.
-    Bench(SandboxBenchArgs),
-}
-
-/// What code finds in the sandbox.
-#[derive(Args)]
-pub struct SandboxOptions {
-    /// The interpreter, such as one of a virtual environment; agent0's own (numpy, sympy, math-verify) by default.
-    #[arg(long, value_name = "PATH")]
-    pub python: Option<PathBuf>,
-    /// A package installed there that code may use, beside numpy, sympy and math-verify; may be given several times.
-    #[arg(long = "package", value_name = "NAME")]
-    pub packages: Vec<String>,
-    /// Give each call a private folder in memory, /scratch, of so many MiB; without it nothing can be written.
-    #[arg(long, value_name = "MIB", num_args = 0..=1, default_missing_value = "32", value_parser = clap::value_parser!(u32).range(1..))]
-    pub scratch: Option<u32>,
-    /// Most memory of a call, in MiB of address space.
-    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..1 << 30))]
-    pub memory: u64,
-    /// Run code even where this machine can isolate nothing (see `agent0 doctor`): it can then do all that you can.
-    #[arg(long)]
-    pub unsafe_no_isolation: bool,
-}
-
-#[derive(Args)]
-pub struct SandboxRunArgs {
-    #[command(flatten)]
-    pub options: SandboxOptions,
-    /// Seconds of CPU time.
-    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
-    pub cpu: u64,
-    /// Seed of Python's random numbers.
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
-    /// A file that the program reads as its standard input.
-    #[arg(long, value_name = "FILE")]
-    pub stdin: Option<PathBuf>,
-    /// Print one JSON object: status, stdout, stderr, cpu_s, wall_s, isolation.
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Args)]
-pub struct SandboxServeArgs {
-    #[command(flatten)]
-    pub options: SandboxOptions,
-    /// Where to listen; by default only this machine gets through.
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
-    pub listen: SocketAddr,
-    /// Calls that may run and wait together; more are refused with status 503.
-    #[arg(long, value_name = "CALLS", default_value = "256")]
-    pub queue: NonZeroUsize,
-    /// Most seconds of CPU time that a request may ask for.
-    #[arg(long, value_name = "SECONDS", default_value = "60")]
-    pub max_timeout: NonZeroU32,
-}
-
-#[derive(Args)]
-pub struct SandboxBenchArgs {
-    #[command(flatten)]
-    pub options: SandboxOptions,
-    /// Calls measured one by one, and by each worker at the same time.
-    #[arg(long, default_value = "200")]
-    pub calls: NonZeroUsize,
-    /// Calls by each worker with each peer.
-    #[arg(long, default_value = "4")]
-    pub peer_calls: NonZeroUsize,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Args)]
 pub struct AnswersArgs {
     #[command(subcommand)]
     pub command: AnswersCommand,
@@ -469,110 +399,6 @@ pub struct AnswersOptions {
     /// Rows that are worked on at the same time; as many as there are CPUs by default. No outcome depends on it.
     #[arg(long)]
     pub jobs: Option<NonZeroUsize>,
-}
-
-#[derive(Args)]
-pub struct BenchArgs {
-    #[command(subcommand)]
-    pub command: BenchCommand,
-}
-
-#[derive(Subcommand)]
-pub enum BenchCommand {
-    /// Speed and memory of sampling and training, beside the measured limits of the machine.
-    Engine(BenchEngineArgs),
-    /// How time and memory grow with batch, context and threads.
-    Growth(BenchGrowthArgs),
-}
-
-/// Which engine is measured.
-#[derive(Args)]
-pub struct EngineArgs {
-    /// A model known by name, a Hugging Face repository, or a path.
-    #[arg(long, default_value = DEFAULT_MODEL)]
-    pub model: String,
-    /// Format of the frozen weights.
-    #[arg(long, value_enum, default_value_t = Format::Auto)]
-    pub dtype: Format,
-    /// Instruction set, such as avx2; the best one there is by default.
-    #[arg(long, value_parser = isa)]
-    pub isa: Option<Isa>,
-    /// Rank of the LoRA adapter that is sampled through and trained.
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
-    pub rank: u16,
-    /// Most tokens of a training micro-batch: bounds the memory of training.
-    #[arg(long, value_name = "TOKENS", default_value_t = 2048)]
-    pub micro_batch: usize,
-    /// Make the last line of standard output one JSON object.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// What everything is measured on unless another is named.
-const DEFAULT_MODEL: &str = "qwen2.5-coder-0.5b-instruct";
-
-#[derive(Args)]
-pub struct BenchEngineArgs {
-    #[command(flatten)]
-    pub engine: EngineArgs,
-    /// Threads to compute with; all cores by default.
-    #[arg(long)]
-    pub threads: Option<NonZeroUsize>,
-    /// Parts to measure; all by default.
-    #[arg(long, value_enum, value_delimiter = ',')]
-    pub only: Vec<Part>,
-    /// Sequences sampled at once, one point each.
-    #[arg(long, value_delimiter = ',', default_value = "1,16,64")]
-    pub batch: Vec<NonZeroUsize>,
-    /// Tokens of each prompt.
-    #[arg(long, value_name = "TOKENS", default_value = "256")]
-    pub prompt: NonZeroUsize,
-    /// Tokens sampled after each prompt.
-    #[arg(long, value_name = "TOKENS", default_value = "256")]
-    pub new: NonZeroUsize,
-    /// Sequences that share a prompt.
-    #[arg(long, value_name = "SEQUENCES", default_value = "1")]
-    pub group: NonZeroUsize,
-    /// Sample from the base model alone, not through the adapter.
-    #[arg(long)]
-    pub base: bool,
-    /// Sequences and their tokens, trained in one step, one point each; the second half of each sequence carries loss.
-    #[arg(long, value_name = "SEQUENCESxTOKENS", value_delimiter = ',', default_value = "8x512,4x1024")]
-    pub train: Vec<Shape>,
-    /// Times that each point is measured; the quickest counts.
-    #[arg(long, default_value = "1")]
-    pub repeats: NonZeroUsize,
-}
-
-/// Something that `bench engine` measures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Part {
-    /// The limits of the machine; always measured, since everything is held against them.
-    Roofline,
-    /// Matrix products at the model's shapes.
-    Gemm,
-    /// Sampling.
-    Sample,
-    /// Training.
-    Train,
-}
-
-#[derive(Args)]
-pub struct BenchGrowthArgs {
-    #[command(flatten)]
-    pub engine: EngineArgs,
-    /// Numbers of threads; the other series use the last.
-    #[arg(long, value_delimiter = ',', default_value = "1,2")]
-    pub threads: Vec<NonZeroUsize>,
-    /// Sequences sampled at once.
-    #[arg(long, value_delimiter = ',', default_value = "1,4,16,64,256")]
-    pub batch: Vec<NonZeroUsize>,
-    /// Lengths of a sequence, sampled and trained.
-    #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_value = "128,256,512,1024,2048,4096")]
-    pub context: Vec<NonZeroUsize>,
-    /// Sequences of 256 tokens trained in one step.
-    #[arg(long, value_delimiter = ',', default_value = "1,4,16")]
-    pub sequences: Vec<NonZeroUsize>,
 }
 
 /// Format of the frozen weights.
@@ -610,36 +436,10 @@ impl Format {
     }
 }
 
-/// Sequences and the tokens of each, written `8x512`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
-    pub sequences: usize,
-    pub tokens: usize,
-}
-
-impl FromStr for Shape {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parsed = text.split_once('x').and_then(|(s, t)| Some(Shape { sequences: s.parse().ok()?, tokens: t.parse().ok()? }));
-        match parsed {
-            Some(shape) if shape.sequences >= 1 && shape.tokens >= 2 => Ok(shape),
-            _ => Err("wanted are sequences and tokens, at least 1x2, such as 8x512".into()),
-        }
-    }
-}
-
 /// A temperature that can be sampled at.
 fn temperature(text: &str) -> Result<f32, String> {
     let parsed = text.parse().map_err(|_| "a number is wanted".to_owned())?;
     if (0.0..=f32::MAX).contains(&parsed) { Ok(parsed) } else { Err("0 or more is wanted".to_owned()) }
-}
-
-/// An instruction set of this machine by its name.
-fn isa(name: &str) -> Result<Isa, String> {
-    let available = Isa::available();
-    let known = || available.iter().map(Isa::to_string).collect::<Vec<_>>().join(", ");
-    available.iter().copied().find(|isa| isa.to_string() == name).ok_or_else(|| format!("this machine has {}", known()))
 }
 
 /// 2 when the settings are at fault, else 1.
@@ -656,32 +456,6 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
-    }
-
-    fn bench_engine(args: &[&str]) -> Result<BenchEngineArgs, clap::Error> {
-        let parsed = Cli::try_parse_from(["agent0", "bench", "engine"].iter().chain(args))?;
-        let Command::Bench(BenchArgs { command: BenchCommand::Engine(args) }) = parsed.command else { panic!("another command") };
-        Ok(args)
-    }
-
-    #[test]
-    fn a_bench_measures_what_it_is_told() {
-        let all = bench_engine(&[]).unwrap();
-        assert!(agent0_provision::find_model(&all.engine.model).is_ok());
-        assert_eq!(all.batch.iter().map(|b| b.get()).collect::<Vec<_>>(), [1, 16, 64]);
-        assert_eq!(all.train, [Shape { sequences: 8, tokens: 512 }, Shape { sequences: 4, tokens: 1024 }]);
-        assert!(all.only.is_empty() && all.engine.dtype.dtype().is_none());
-        let one = bench_engine(&["--only", "train", "--train", "2x64", "--dtype", "bf16", "--isa", "portable", "--threads", "1"]).unwrap();
-        assert_eq!((one.only, one.train), (vec![Part::Train], vec![Shape { sequences: 2, tokens: 64 }]));
-        assert_eq!((one.engine.dtype.dtype(), one.engine.isa), (Some(Dtype::Bf16), Some(Isa::Portable)));
-    }
-
-    #[test]
-    fn a_bench_of_nonsense_is_refused() {
-        let cases = [["--batch", "0"], ["--train", "8"], ["--train", "8x1"], ["--train", "0x8"], ["--isa", "mmx"], ["--dtype", "f64"]];
-        for case in cases {
-            assert!(bench_engine(&case).is_err(), "{case:?}");
-        }
     }
 
     #[test]

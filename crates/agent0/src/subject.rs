@@ -13,7 +13,7 @@ use crate::cli::{SubjectArgs, UseArgs};
 pub struct Subject {
     /// What reports call it: `laptop-x` or `laptop-x, iteration 2` for a run's agent, else the model as it was named.
     pub name: String,
-    /// The settings it is used with: the run's own, or those of the default preset.
+    /// The settings it is used with: the run's own, or those of the default preset as the command line changes them.
     pub config: Config,
     /// A PEFT folder; `None` is the base model alone.
     pub adapter: Option<PathBuf>,
@@ -31,7 +31,7 @@ impl Subject {
             };
             return Ok(Self { name, config: trained.config, adapter });
         }
-        let mut config = Request::default().resolve()?;
+        let mut config = Request { preset: None, file: args.config.clone(), sets: args.sets.clone() }.resolve()?;
         if let Some(model) = &args.model {
             config.model.clone_from(model);
         }

@@ -123,6 +123,25 @@ fn a_killed_evaluation_goes_on_and_a_repeated_one_gives_the_same_numbers() {
 }
 
 #[test]
+fn questions_are_left_out_and_prompts_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    write_rows(&folder.path().join("mine.jsonl"), &questions());
+    std::fs::write(folder.path().join("short.toml"), "[prompts]\nexecutor_user = \"{question} Be short.\"\n").unwrap();
+    let result = |args: &[&str]| {
+        let common = ["--data", "mine.jsonl", "--max-tokens", "4", "--json", "--skip"];
+        let output = eval(folder.path(), &common).args(args).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        last_line(&output)["results"][0].clone()
+    };
+    let (plain, set) = (result(&["1"]), result(&["3", "--set", "prompts.executor_user={question} Be short."]));
+    let filed = result(&["3", "--limit", "1", "--config", "short.toml"]);
+    assert_eq!((&plain["rows"], &plain["skip"]), (&3.into(), &1.into()));
+    assert_eq!((&set["rows"], &set["skip"]), (&1.into(), &3.into()));
+    assert_ne!(plain["prompt_hash"], set["prompt_hash"]);
+    assert_eq!(filed["prompt_hash"], set["prompt_hash"]);
+}
+
+#[test]
 fn bad_input_is_named_before_any_work_is_done() {
     let folder = tempfile::tempdir().unwrap();
     let mut rows = questions();
@@ -143,6 +162,7 @@ fn bad_input_is_named_before_any_work_is_done() {
     refused(&["--data", "none.jsonl"], &["none.jsonl"]);
     refused(&["--bench", "gsm9k"], &["gsm9k", "gsm8k"]);
     refused(&[], &["--bench", "--data"]);
+    refused(&["--data", "bad.jsonl", "--keep-going", "--skip", "9"], &["--skip 9", "4 questions"]);
     refused(&["--compare", "nothing"], &["nothing", "results.json"]);
     // Through a cache of its own: another may hold the benchmark.
     let cache = folder.path().join("cache");

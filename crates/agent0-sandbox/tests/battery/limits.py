@@ -67,7 +67,7 @@ lock.acquire()
 lock.acquire()
 #: eight gigabytes = error MemoryError
 bytearray(8 << 30)
-#: grows without end = error MemoryError
+#: grows without end = error MemoryError or cpu
 x = [0]
 while True:
     x += x

@@ -117,6 +117,9 @@ fn sources(args: &EvalArgs) -> anyhow::Result<Vec<Source<'_>>> {
 
 /// The questions, unless rows are wrong and the user did not say to go on.
 fn sound(name: &str, loaded: Loaded, args: &EvalArgs, terminal: &Terminal) -> anyhow::Result<Loaded> {
+    if args.skip >= loaded.questions.len() {
+        bail!("{name}: --skip {} leaves none of its {} questions", args.skip, loaded.questions.len());
+    }
     if loaded.rejected.is_empty() {
         return Ok(loaded);
     }
@@ -164,7 +167,8 @@ fn exam(args: &EvalArgs, source: &Source, loaded: Loaded, tool: bool, prompts: &
         false => EvalPrompts::without_tool(),
     };
     let protocol = Protocol::new(preset, source.benchmark(), tool, prompts, args.seed, &overrides);
-    Exam { bench: source.name(), benchmark: source.benchmark(), loaded, limit: args.limit.map(usize::from), protocol }
+    let limit = args.limit.map(usize::from);
+    Exam { bench: source.name(), benchmark: source.benchmark(), loaded, skip: args.skip, limit, protocol }
 }
 
 #[cfg(test)]

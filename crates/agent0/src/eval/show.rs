@@ -62,6 +62,9 @@ pub fn line(score: &Score) -> String {
     if let Some(limit) = score.limit {
         text += &format!(", {limit} drawn by seed {}", score.protocol.seed);
     }
+    if score.skip > 0 {
+        text += &format!(", without the first {} drawn by seed {}", score.skip, score.protocol.seed);
+    }
     if score.left_out > 0 {
         text += &format!(", {} rows left out", score.left_out);
     }
@@ -101,6 +104,7 @@ struct Row<'a> {
     temperature: f32,
     max_tokens: usize,
     seed: u64,
+    skip: usize,
     limit: Option<usize>,
     left_out: usize,
     undecided: usize,
@@ -176,6 +180,7 @@ fn row(score: &Score) -> Row<'_> {
         temperature: score.protocol.rollout.temperature,
         max_tokens: score.protocol.rollout.max_tokens,
         seed: score.protocol.seed,
+        skip: score.skip,
         limit: score.limit,
         left_out: score.left_out,
         undecided: score.undecided,
