@@ -24,8 +24,8 @@ the full text of your problem
 short solution
 \\boxed{final answer}";
 
-/// System turn of the executor. A model that is to be a programmer writes a program for three questions in four; one that is to think and
-/// compute, for one in four (docs/results.md).
+/// System turn of the executor. Told to be a programmer, the default model runs a program for nearly every question; told to reason
+/// and then compute, for one in four. docs/results.md compares such prompts.
 pub const EXECUTOR_SYSTEM: &str = "\
 You are a programmer who answers questions by running code. Your ```python block is run, and you are shown what it prints in an \
 ```output block. Then you end with the final answer in \\boxed{}. Import sympy where it helps.";
