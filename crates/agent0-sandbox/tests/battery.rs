@@ -110,14 +110,14 @@ fn a_process_left_behind_is_noticed() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let before = Held::now();
     let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
-    assert_eq!(before.left_behind(), [format!("{} sleep", child.id())]);
+    assert_eq!(before.more_than_then(), [format!("{} sleep", child.id())]);
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_eq!(before.left_behind(), [] as [String; 0]);
+    assert_eq!(before.more_than_then(), [] as [String; 0]);
 
     let orphan = Command::new("sh").args(["-c", "sleep 1000 >/dev/null 2>&1 & echo $!"]).output().unwrap();
     let orphan = String::from_utf8(orphan.stdout).unwrap().trim().to_owned();
-    let [left] = &before.left_behind()[..] else { panic!("one process is left behind") };
+    let [left] = &before.more_than_then()[..] else { panic!("one process is left behind") };
     assert!(left.starts_with(&orphan), "{left}");
     Command::new("kill").args(["-9", &orphan]).status().unwrap();
     before.assert_same();

@@ -49,10 +49,12 @@ impl Held {
         assert_eq!(self.more_than_then(), [] as [String; 0], "more is held");
     }
 
-    /// All that is held now and was not then.
-    fn more_than_then(&self) -> Vec<String> {
+    /// All that is held now and was not then; processes as `NUMBER NAME`.
+    pub fn more_than_then(&self) -> Vec<String> {
         let now = Self::now();
-        let mut more = self.new_processes(&now);
+        let new =
+            |(number, process): (&u32, &Process)| (!self.processes.contains_key(number)).then(|| format!("{number} {}", process.name));
+        let mut more: Vec<String> = now.processes.iter().filter_map(new).collect();
         if now.mounts != self.mounts {
             more.push(format!("{} mounts, not {}", now.mounts, self.mounts));
         }
@@ -65,17 +67,6 @@ impl Held {
             }
         }
         more
-    }
-
-    /// The processes that are there now and were not then.
-    pub fn left_behind(&self) -> Vec<String> {
-        self.new_processes(&Self::now())
-    }
-
-    fn new_processes(&self, now: &Self) -> Vec<String> {
-        let new =
-            |(number, process): (&u32, &Process)| (!self.processes.contains_key(number)).then(|| format!("{number} {}", process.name));
-        now.processes.iter().filter_map(new).collect()
     }
 }
 
