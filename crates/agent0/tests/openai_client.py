@@ -7,7 +7,7 @@ import openai
 
 ADDRESS, MODEL, KEY = sys.argv[1:]
 client = openai.OpenAI(base_url=ADDRESS, api_key=KEY, max_retries=0)
-QUESTION = "What is 1234 * 5678? Compute it with a short ```python block that prints the result, then end with \\boxed{}."
+QUESTION = "What is 1234 * 5678?\n\nWrite a short ```python program, with a comment for each step, that prints the answer."
 SUM = [{"role": "user", "content": QUESTION}]
 RHYME = [{"role": "user", "content": "Write a line about the sea."}]
 
