@@ -130,7 +130,7 @@ pub async fn evaluate(
         undecided: counted.undecided,
         left_out: exam.loaded.rejected.len(),
         skip: exam.skip,
-        limit: exam.limit.filter(|limit| exam.skip + *limit < exam.loaded.questions.len()),
+        limit: exam.limit.filter(|limit| *limit < exam.loaded.questions.len().saturating_sub(exam.skip)),
         data: exam.loaded.origin.clone(),
         prompt_hash: exam.protocol.prompts.hash(),
         protocol: exam.protocol.clone(),

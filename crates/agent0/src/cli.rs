@@ -104,12 +104,6 @@ pub struct SubjectArgs {
     /// The run's agent as it was after this iteration; 0 is the base model. The newest by default.
     #[arg(long, value_name = "N", requires = "run")]
     pub iteration: Option<usize>,
-    /// Settings that a model is used with, such as its prompts, from a TOML file: as `agent0 evolve` takes it, or the config.toml of a run.
-    #[arg(long, value_name = "FILE", conflicts_with = "run")]
-    pub config: Option<PathBuf>,
-    /// A single one of those, such as `prompts.executor_system=...`; may be given several times.
-    #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "run")]
-    pub sets: Vec<String>,
     /// The folder that runs are in.
     #[arg(long, value_name = "DIR", default_value = "runs")]
     pub runs: PathBuf,
@@ -140,6 +134,12 @@ pub struct IsolationArgs {
 pub struct UseArgs {
     #[command(flatten)]
     pub subject: SubjectArgs,
+    /// Settings that a model is used with, such as its prompts, from a TOML file: as `agent0 evolve` takes it, or the config.toml of a run.
+    #[arg(long, value_name = "FILE", conflicts_with = "run")]
+    pub config: Option<PathBuf>,
+    /// A single one of those, such as `prompts.executor_system=...`; may be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "run")]
+    pub sets: Vec<String>,
     #[command(flatten)]
     pub engine: EngineOptions,
     #[command(flatten)]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use agent0_evolve::Request;
 use agent0_lm::{Export, Exported, WeightFormat, export_adapter, export_model};
 use agent0_provision::{Cache, find_model, human_bytes, obtain_model};
 use anyhow::{Context, bail};
@@ -14,7 +15,7 @@ use crate::terminal::{SetupProgress, Terminal, bar};
 
 /// Runs the command.
 pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
-    let subject = Subject::choose(args.run.as_deref(), &args.subject, args.agent.phase())?;
+    let subject = Subject::choose(args.run.as_deref(), &args.subject, &Request::default(), args.agent.phase())?;
     let terminal = Terminal::new(args.json);
     let (exported, format) = if args.merge {
         let format = args.dtype.map_or(WeightFormat::Bf16, |dtype| dtype.format());

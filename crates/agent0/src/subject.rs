@@ -20,8 +20,8 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// What the command line names: the agent of `run` that `phase` trains, or the model of `args`.
-    pub fn choose(run: Option<&str>, args: &SubjectArgs, phase: Phase) -> anyhow::Result<Self> {
+    /// What the command line names: the agent of `run` that `phase` trains, or the model of `args` with the settings of `request`.
+    pub fn choose(run: Option<&str>, args: &SubjectArgs, request: &Request, phase: Phase) -> anyhow::Result<Self> {
         if let Some(run) = run {
             let trained = Trained::open(&args.runs, run)?;
             let adapter = trained.checkpoint(phase, args.iteration)?;
@@ -31,7 +31,7 @@ impl Subject {
             };
             return Ok(Self { name, config: trained.config, adapter });
         }
-        let mut config = Request { preset: None, file: args.config.clone(), sets: args.sets.clone() }.resolve()?;
+        let mut config = request.resolve()?;
         if let Some(model) = &args.model {
             config.model.clone_from(model);
         }
@@ -44,7 +44,8 @@ impl Subject {
 
     /// The executor that the command line names, to be computed as it says.
     pub fn executor(run: Option<&str>, args: &UseArgs) -> anyhow::Result<Self> {
-        let mut subject = Self::choose(run, &args.subject, Phase::Executor)?;
+        let request = Request { preset: None, file: args.config.clone(), sets: args.sets.clone() };
+        let mut subject = Self::choose(run, &args.subject, &request, Phase::Executor)?;
         if let Some(dtype) = args.engine.dtype {
             subject.config.engine.dtype = dtype.choice();
         }
