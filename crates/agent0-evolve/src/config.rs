@@ -90,8 +90,11 @@ pub struct LoraConfig {
 pub struct Prompts {
     /// System turn of the curriculum agent.
     pub curriculum_system: String,
-    /// User turn of the curriculum agent.
+    /// User turn of the curriculum agent; `{topic}` is replaced by one of the topics.
     pub curriculum_user: String,
+    /// What tasks are to be about. The proposals of a batch go through them in an order drawn by the seed.
+    #[serde(default)]
+    pub topics: Vec<String>,
     /// System turn of the executor.
     pub executor_system: String,
     /// User turn of the executor; `{question}` is replaced by the task.
@@ -104,9 +107,18 @@ impl Prompts {
         Message::chat(&self.executor_system, &self.executor_user.replace("{question}", question))
     }
 
-    /// What the curriculum agent is asked for a task with.
-    pub fn curriculum(&self) -> Vec<Message> {
-        Message::chat(&self.curriculum_system, &self.curriculum_user)
+    /// Whether the curriculum agent is shown this question, as an example: to write it down is no new task.
+    pub fn shows(&self, question: &str) -> bool {
+        self.curriculum_user.contains(question)
+    }
+
+    /// What the curriculum agent is asked for a task with: one chat for each topic, or a single one where there are none.
+    pub fn curriculum(&self) -> Vec<Vec<Message>> {
+        let ask = |topic: &str| Message::chat(&self.curriculum_system, &self.curriculum_user.replace("{topic}", topic));
+        match self.topics.is_empty() {
+            true => vec![ask("")],
+            false => self.topics.iter().map(|topic| ask(topic)).collect(),
+        }
     }
 }
 
@@ -186,6 +198,13 @@ pub struct ExecutorConfig {
     pub tasks_per_step: usize,
     /// Trajectories G per task.
     pub group_size: usize,
+    /// Whether the first pass over the frontier learns from the answers that its tasks were chosen by, in place of new ones.
+    #[serde(default)]
+    pub reuse_answers: bool,
+    /// Whether answers that the token budget cut off are learned from. They count in the mean of their group either way;
+    /// without them this is the overlong filtering of DAPO (arXiv 2503.14476, section 3.4).
+    #[serde(default = "yes")]
+    pub train_overlong: bool,
     /// Which objective.
     pub objective: ObjectiveChoice,
     /// How far a task is trusted; GRPO uses its clip bounds only.
@@ -196,6 +215,11 @@ pub struct ExecutorConfig {
     pub updates_per_step: usize,
     /// AdamW step size.
     pub learning_rate: f32,
+}
+
+/// What a run did before it could choose.
+fn yes() -> bool {
+    true
 }
 
 /// The executor's objective (algorithm.md section 6).
@@ -233,6 +257,7 @@ impl Default for Config {
             prompts: Prompts {
                 curriculum_system: prompts::CURRICULUM_SYSTEM.into(),
                 curriculum_user: prompts::CURRICULUM_USER.into(),
+                topics: prompts::TOPICS.map(String::from).to_vec(),
                 executor_system: prompts::EXECUTOR_SYSTEM.into(),
                 executor_user: prompts::EXECUTOR_USER.into(),
             },
@@ -265,6 +290,8 @@ impl Default for Config {
                 steps: 10,
                 tasks_per_step: 8,
                 group_size: 8,
+                reuse_answers: false,
+                train_overlong: true,
                 objective: ObjectiveChoice::Adpo,
                 adpo: AdpoParams::default(),
                 beta: 0.01,
@@ -299,6 +326,10 @@ impl Config {
         }
         need(self.prompts.executor_user.contains("{question}"), "prompts.executor_user must contain {question}");
         need(!self.prompts.curriculum_user.trim().is_empty(), "prompts.curriculum_user must not be empty");
+        need(
+            self.prompts.curriculum_user.contains("{topic}") != self.prompts.topics.is_empty(),
+            "prompts.topics must name topics if prompts.curriculum_user contains {topic}, and must be empty if it does not",
+        );
         need(self.rollout.max_tokens > 0, "rollout.max_tokens must be at least 1");
         need(self.rollout.tool_output_tokens >= 8, "rollout.tool_output_tokens must be at least 8");
         need(self.rollout.temperature > 0.0, "rollout.temperature must be above 0");
@@ -332,5 +363,25 @@ impl Config {
         need(self.sandbox.cpu_s > 0, "sandbox.cpu_s must be at least 1");
         need(self.sandbox.memory_mib >= 256, "sandbox.memory_mib must be at least 256 (numpy and sympy are loaded)");
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_topic_is_a_chat_of_its_own_and_without_topics_there_is_one() {
+        let prompts = |topics: &[&str]| Prompts {
+            curriculum_system: String::new(),
+            curriculum_user: "Topic: sums\nHow much is 1 + 1?\nTopic: {topic}".into(),
+            topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
+            ..Config::default().prompts
+        };
+        let chats = prompts(&["lines", "circles"]).curriculum();
+        assert_eq!(chats.len(), 2);
+        assert!(chats[1][0].content.ends_with("Topic: circles"), "{:?}", chats[1]);
+        assert_eq!(prompts(&[]).curriculum().len(), 1);
+        assert!(prompts(&[]).shows("How much is 1 + 1?") && !prompts(&[]).shows("How much is 1 + 2?"));
     }
 }

@@ -1,40 +1,89 @@
 //! What the agents are told, and which tasks no vote can label. Knows nothing of tokens.
 
 /// System turn of the curriculum agent.
-pub const CURRICULUM_SYSTEM: &str = "You write original problems for a mathematics competition.";
+pub const CURRICULUM_SYSTEM: &str = "You write original mathematics problems.";
 
-/// User turn of the curriculum agent. Every proposal starts from this one prompt. It says nothing about the solver: small
-/// models write such remarks into their problems.
+/// User turn of the curriculum agent. The examples, written for this prompt, show the form better than a description of it does.
+/// It says nothing about the solver: small models write such remarks into their problems.
 pub const CURRICULUM_USER: &str = "\
-Write ONE new mathematics or reasoning problem. Pick any field: number theory, combinatorics, algebra, geometry, \
-probability, sequences, counting with constraints, money and rates, dates and schedules, or logic puzzles.
+Write one new mathematics problem about the topic. It states every number that is needed, takes several steps to solve, and its \
+answer is one number. Use exactly this form:
 
-Rules:
-- State every number that is needed.
-- It must take several steps, or a short computation, to solve.
-- The answer is one definite number or one short expression, never a proof, a program or an explanation.
-- Choose your own setting and your own numbers.
-
-Write the problem between <question> and </question>. Then solve it in a few lines and end with the final answer in \
-\\boxed{}. Use exactly this form:
-
+Topic: planting trees
 <question>
-the full text of your problem
+A park has 6 rows with 15 trees each. A storm breaks a third of the trees, and then the gardeners plant 4 new ones every day for 3 days. \
+How many trees stand in the park now?
 </question>
-short solution
-\\boxed{final answer}";
+\\boxed{72}
 
-/// System turn of the executor. Told to be a programmer, the default model runs a program for nearly every question; told to reason
-/// and then compute, for one in four. docs/results.md compares such prompts.
+Topic: renting a boat
+<question>
+Lena rents a boat. The first hour costs 20 dollars and every further hour 12 dollars, and she has a voucher for 25% off the whole price. \
+She pays 51 dollars. For how many hours did she rent the boat?
+</question>
+\\boxed{5}
+
+Topic: the sum of digits
+<question>
+How many whole numbers from 10 to 500 have digits whose sum is 7?
+</question>
+\\boxed{29}
+
+Topic: {topic}";
+
+/// What tasks are to be about: a small model that may choose writes the same few problems again and again. Stories, and exercises
+/// that are asked directly: an executor that answers stories only forgets how equations are solved.
+pub const TOPICS: [&str; 36] = [
+    "buying things and paying for them",
+    "a discount or a tax in percent",
+    "wages and hours of work",
+    "speed, distance and time",
+    "sharing things among friends",
+    "the ages of people in a family",
+    "a recipe and its quantities",
+    "saving money week by week",
+    "a garden, its area and its fence",
+    "boxes, tanks and their volumes",
+    "people or machines that work together",
+    "a school and its classes",
+    "a farm and its animals",
+    "a trip in several parts",
+    "profit and loss of a shop",
+    "the games and points of a team",
+    "an equation with one unknown",
+    "two equations with two unknowns",
+    "a quadratic equation",
+    "the value of an expression",
+    "fractions",
+    "ratios and proportions",
+    "the average of several numbers",
+    "the least common multiple",
+    "the greatest common divisor",
+    "divisors of a number",
+    "remainders of a division",
+    "prime numbers",
+    "numbers written in another base",
+    "a sequence and its next term",
+    "the sum of many terms",
+    "powers and growth",
+    "counting arrangements or choices",
+    "the probability of dice, coins or cards",
+    "triangles and circles",
+    "days of the week and dates",
+];
+
+/// System turn of the executor.
 pub const EXECUTOR_SYSTEM: &str = "\
-You are a programmer who answers questions by running code. Your ```python block is run, and you are shown what it prints in an \
-```output block. Then you end with the final answer in \\boxed{}. Import sympy where it helps.";
+You are a helpful assistant who solves problems step by step, and who can run Python: a ```python block that you write is run, and you \
+are shown what it prints in an ```output block. End with the final answer in \\boxed{}. Import sympy where it helps.";
 
-/// User turn of the executor.
+/// User turn of the executor. Steps before the program: a program alone is shorter, but its errors are all alike, so that the vote of
+/// several answers is right no more often than one of them. docs/results.md compares such prompts.
 pub const EXECUTOR_USER: &str = "\
 {question}
 
-Write a short ```python program, with a comment for each step, that prints the answer.";
+First write down the steps of the solution, in a few short sentences. Then write a short ```python program that follows them and prints \
+the answer.";
 
 /// Whether a question asks for a proof, which no vote can label.
 pub fn asks_for_proof(question: &str) -> bool {

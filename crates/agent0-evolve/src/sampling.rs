@@ -35,9 +35,11 @@ impl Attempt {
 type Result<T> = std::result::Result<T, EvolveError>;
 
 impl Run<'_> {
-    /// `n` texts by the curriculum agent, which are to hold a task each.
+    /// `n` texts by the curriculum agent, which are to hold a task each, on the topics in turn.
     pub async fn propose(&self, place: Place, weights: Weights, n: usize) -> Result<Vec<Trajectory>> {
-        let prompt = self.machinery.codec.chat(&self.config.prompts.curriculum())?;
+        let chats = self.config.prompts.curriculum();
+        let order = place.seed(self.config.seed).child("topics").shuffled(chats.len());
+        let prompts = order.iter().map(|&topic| Ok(self.machinery.codec.chat(&chats[topic])?)).collect::<Result<Vec<_>>>()?;
         let config = &self.config.curriculum;
         let params = RolloutParams {
             max_tokens: config.max_tokens,
@@ -47,8 +49,8 @@ impl Run<'_> {
         };
         let slots = (0..n).map(|task| Slot { role: Role::Proposer, task, sample: 0 }).collect();
         self.gather(place, Role::Proposer, slots, async |slot| {
-            let seed = self.seed(place, slot);
-            generate(&self.engine, &*self.machinery.codec, &prompt, weights, &params, seed).await
+            let (prompt, seed) = (&prompts[slot.task % prompts.len()], self.seed(place, slot));
+            generate(&self.engine, &*self.machinery.codec, prompt, weights, &params, seed).await
         })
         .await
     }

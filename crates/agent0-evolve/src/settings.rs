@@ -355,6 +355,8 @@ mod tests {
         assert!(error.contains("frontier.low"), "{error}");
         let error = request(&["executor.objective=ppo"]).resolve().unwrap_err().to_string();
         assert!(error.contains("objective") && error.contains("adpo"), "{error}");
+        let error = request(&["prompts.topics=[]"]).resolve().unwrap_err().to_string();
+        assert!(error.contains("prompts.topics") && error.contains("{topic}"), "{error}");
         assert!(matches!(request(&["executor"]).resolve(), Err(ConfigError::NotASetting(_))));
         let error = Request { preset: Some("labtop".into()), ..Request::default() }.resolve().unwrap_err();
         assert!(matches!(error, ConfigError::NoPreset(_)));

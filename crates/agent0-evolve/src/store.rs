@@ -116,6 +116,10 @@ pub struct StepRecord {
 /// A task of the frontier with its label.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FrontierTask {
+    /// The round of the frontier it was written in, from 1.
+    pub round: usize,
+    /// Its number in the round.
+    pub index: usize,
     /// The question.
     pub question: String,
     /// The majority's answer.
@@ -230,12 +234,22 @@ impl Store {
 
     /// The trajectories of a step that have been stored, by slot.
     pub fn trajectories(&self, place: Place, role: Role) -> Result<BTreeMap<Slot, Trajectory>> {
+        self.read_trajectories(place, role, None)
+    }
+
+    /// The trajectories of one task in a step, by sample.
+    pub fn trajectories_of(&self, place: Place, role: Role, task: usize) -> Result<Vec<Trajectory>> {
+        Ok(self.read_trajectories(place, role, Some(task))?.into_values().collect())
+    }
+
+    fn read_trajectories(&self, place: Place, role: Role, task: Option<usize>) -> Result<BTreeMap<Slot, Trajectory>> {
         let rows = self.query(|db| {
             let mut statement = db.prepare_cached(
                 "SELECT task, sample, ending, answer, tokens_dropped, tool_calls, prompt_len, ids, sampled, logprobs FROM trajectories
-                 WHERE iteration = ?1 AND phase = ?2 AND step = ?3 AND role = ?4",
+                 WHERE iteration = ?1 AND phase = ?2 AND step = ?3 AND role = ?4 AND (?5 IS NULL OR task = ?5)",
             )?;
-            let rows = statement.query_map(params![place.iteration as i64, place.phase.name(), place.step as i64, role.name()], |row| {
+            let key = params![place.iteration as i64, place.phase.name(), place.step as i64, role.name(), task.map(|task| task as i64)];
+            let rows = statement.query_map(key, |row| {
                 let slot = Slot { role, task: row.get::<_, i64>(0)? as usize, sample: row.get::<_, i64>(1)? as usize };
                 Ok((slot, StoredTrajectory::read(row)?))
             })?;
@@ -330,12 +344,14 @@ impl Store {
     pub fn frontier(&self, iteration: usize) -> Result<Vec<FrontierTask>> {
         self.query(|db| {
             let mut statement = db.prepare_cached(
-                "SELECT question, label, p_hat FROM tasks JOIN votes USING (iteration, phase, step, task)
+                "SELECT step, task, question, label, p_hat FROM tasks JOIN votes USING (iteration, phase, step, task)
                  WHERE iteration = ?1 AND phase = 'frontier' AND fate = 'kept' ORDER BY step, task",
             )?;
-            let rows = statement
-                .query_map([iteration as i64], |row| Ok(FrontierTask { question: row.get(0)?, label: row.get(1)?, p_hat: row.get(2)? }))?;
-            rows.collect()
+            let task = |row: &Row| {
+                let (round, index) = (row.get::<_, i64>(0)? as usize, row.get::<_, i64>(1)? as usize);
+                Ok(FrontierTask { round, index, question: row.get(2)?, label: row.get(3)?, p_hat: row.get(4)? })
+            };
+            statement.query_map([iteration as i64], task)?.collect()
         })
     }
 

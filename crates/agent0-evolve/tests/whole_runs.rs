@@ -12,7 +12,7 @@ use fake::{ByteCodec, FakeEngine, FakeTool, Hang, Script};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
-const SETTINGS: [&str; 17] = [
+const SETTINGS: [&str; 18] = [
     "iterations=2",
     "seed=11",
     "keep_checkpoints=1",
@@ -30,6 +30,7 @@ const SETTINGS: [&str; 17] = [
     "executor.tasks_per_step=2",
     "executor.group_size=3",
     "executor.updates_per_step=2",
+    "executor.reuse_answers=false",
 ];
 
 fn request(extra: &[&str]) -> Request {
@@ -185,6 +186,54 @@ async fn a_checkpoint_that_the_store_never_named_is_overwritten() {
     }
     assert!(work(runs.path(), &FakeEngine::new(Script::Varied, 0, None), &request(&[])).await.unwrap());
     assert!(remains(runs.path()) == remains(whole.path()));
+}
+
+/// In its first pass over the frontier the executor learns from the answers that are there, and draws new ones after that.
+#[tokio::test]
+async fn the_answers_of_the_frontier_are_learned_from() {
+    let request = request(&["executor.reuse_answers=true", "executor.steps=5"]);
+    let whole = tempfile::tempdir().unwrap();
+    let engine = FakeEngine::new(Script::Varied, 0, None);
+    assert!(work(whole.path(), &engine, &request).await.unwrap());
+    let db = Connection::open(whole.path().join("r/run.db")).unwrap();
+    let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    let kept = count("SELECT COUNT(*) FROM tasks WHERE iteration = 1 AND fate = 'kept'");
+    let first_pass = kept / 2; // steps of two tasks
+    assert!((1..5).contains(&first_pass), "{kept} kept: this test wants both kinds of steps");
+    for step in 1..=5i64 {
+        let of_step = |what: &str| format!("SELECT {what} WHERE iteration = 1 AND phase = 'executor' AND step = {step}");
+        let drawn = count(&of_step("COUNT(*) FROM trajectories"));
+        assert_eq!(drawn, if step <= first_pass { 0 } else { 2 * 3 }, "step {step}");
+        assert!(count(&of_step("tokens_trained FROM steps")) > 0, "step {step}");
+    }
+    let metric = |name: &str| {
+        let sql = "SELECT value FROM metrics WHERE iteration = 1 AND phase = 'executor' AND step = 1 AND name = ?1";
+        db.query_row(sql, [name], |row| row.get::<_, f64>(0)).unwrap()
+    };
+    let (reward, label) = (metric("reward_mean"), metric("p_hat_mean"));
+    assert!((reward - label).abs() < 1e-12, "the answers that voted agree with the label as often as the vote says: {reward}, {label}");
+
+    let killed = tempfile::tempdir().unwrap();
+    let hang = Hang { at: engine.calls() - 3, after_effect: true };
+    assert!(!work(killed.path(), &FakeEngine::new(Script::Varied, 1, Some(hang)), &request).await.unwrap());
+    assert!(work(killed.path(), &FakeEngine::new(Script::Varied, 2, None), &request).await.unwrap());
+    assert!(remains(killed.path()) == remains(whole.path()));
+}
+
+/// Answers that the budget cut off are trained on, or are not, as the settings say.
+#[tokio::test]
+async fn overlong_answers_can_be_left_out() {
+    let mut trained = Vec::new();
+    for choice in ["true", "false"] {
+        let runs = tempfile::tempdir().unwrap();
+        let settings = [&format!("executor.train_overlong={choice}"), "iterations=1", "executor.group_size=6", "rollout.max_tokens=40"];
+        work(runs.path(), &FakeEngine::new(Script::Varied, 0, None), &request(&settings)).await.unwrap();
+        let db = Connection::open(runs.path().join("r/run.db")).unwrap();
+        let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert!(count("SELECT COUNT(*) FROM trajectories WHERE phase = 'executor' AND step = 1 AND ending = 'budget'") > 0);
+        trained.push(count("SELECT tokens_trained FROM steps WHERE phase = 'executor' AND step = 1"));
+    }
+    assert!(0 < trained[1] && trained[1] < trained[0], "{trained:?}");
 }
 
 #[tokio::test]

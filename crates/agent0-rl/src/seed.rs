@@ -50,6 +50,13 @@ impl Seed {
         Seed(mix(mix(self.0.wrapping_add(GOLDEN)) ^ step))
     }
 
+    /// The numbers below `n` in an order drawn by this seed.
+    pub fn shuffled(self, n: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..n).collect();
+        order.sort_by_key(|&index| (self.child(index).value(), index));
+        order
+    }
+
     /// The seed as a number, for a generator.
     pub fn value(self) -> u64 {
         self.0
@@ -113,5 +120,16 @@ mod tests {
         let root = Seed::root(1);
         let differing: u32 = (0..1000u64).map(|i| (root.child(i).value() ^ root.child(i + 1).value()).count_ones()).sum();
         assert!((31_000..33_000).contains(&differing), "{differing}");
+    }
+
+    #[test]
+    fn an_order_is_a_permutation_that_depends_on_the_seed() {
+        let (a, b) = (Seed::root(1).shuffled(40), Seed::root(2).shuffled(40));
+        assert_ne!(a, b);
+        assert_eq!(a, Seed::root(1).shuffled(40));
+        let mut sorted = a;
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..40).collect::<Vec<_>>());
+        assert!(Seed::root(1).shuffled(0).is_empty());
     }
 }

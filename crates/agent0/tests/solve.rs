@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-const QUESTION: &str = "What is 1234 * 5678?";
+const QUESTION: &str = "What is the sum of all prime numbers below 100?";
 
 fn solve(args: &[&str], input: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_agent0"));
@@ -31,16 +31,16 @@ fn one_attempt_is_shown_with_its_tool_and_answer() {
     let shown = solve(&["-"], QUESTION);
     assert!(shown.status.success(), "{}", stderr(&shown));
     let text = stdout(&shown);
-    assert!(text.contains("```python\n") && text.contains("\n```output\n7006652\n```\n"), "{text}");
-    assert!(text.ends_with("\nAnswer: 7006652\n"), "{text}");
+    assert!(text.contains("```python\n") && text.contains("\n```output\n1060\n```\n"), "{text}");
+    assert!(text.ends_with("\nAnswer: 1060\n"), "{text}");
 
     let told = solve(&[QUESTION, "--json"], "");
     let solved = json(&told);
-    assert_eq!((&solved["question"], &solved["answer"], &solved["k"]), (&QUESTION.into(), &"7006652".into(), &1.into()));
+    assert_eq!((&solved["question"], &solved["answer"], &solved["k"]), (&QUESTION.into(), &"1060".into(), &1.into()));
     let attempt = &solved["trajectories"][0];
-    assert_eq!((&attempt["ending"], &attempt["tool_calls"][0]["output"]), (&"boxed".into(), &"7006652".into()));
+    assert_eq!((&attempt["ending"], &attempt["tool_calls"][0]["output"]), (&"boxed".into(), &"1060".into()));
     let attempted = attempt["text"].as_str().unwrap();
-    assert_eq!(text, format!("{attempted}\nAnswer: 7006652\n"), "shown is what was sampled");
+    assert_eq!(text, format!("{attempted}\nAnswer: 1060\n"), "shown is what was sampled");
     assert!(stderr(&told).contains(attempted), "with --json it is shown on standard error");
 }
 

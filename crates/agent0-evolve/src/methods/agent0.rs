@@ -7,7 +7,7 @@ mod curriculum;
 mod executor;
 mod frontier;
 
-use agent0_rl::{Scored, adpo_group, grpo_group};
+use agent0_rl::{Ending, Scored, adpo_group, grpo_group};
 
 use crate::config::ObjectiveChoice;
 use crate::error::EvolveError;
@@ -107,9 +107,13 @@ async fn executor_phase(run: &mut Run<'_>, t: usize) -> Result<()> {
         budget: run.config.rollout.max_tokens,
     };
     for step in run.steps_left(config.steps) {
-        // pi_phi, as it is now, answers each task of the step G times, with the tool.
-        let tasks = executor::choose(&frontier, step, config.tasks_per_step, run.config.seed);
-        let groups = run.answer(step, &executor::questions(&tasks), config.group_size, run.executor.live()).await?;
+        // pi_phi, as it is now, answers each task of the step G times, with the tool. In the first pass it need not: the answers
+        // that the tasks were chosen by are its own.
+        let (pass, tasks) = executor::choose(&frontier, step, config.tasks_per_step, run.config.seed);
+        let groups = match config.reuse_answers && pass == 0 {
+            true => executor::answers_of_frontier(run, t, &tasks)?,
+            false => run.answer(step, &executor::questions(&tasks), config.group_size, run.executor.live()).await?,
+        };
 
         // r = 1 where the answer is the task's label; doubtful labels teach less and may explore more.
         let r = executor::rewards(run, &tasks, &groups).await?;
@@ -119,7 +123,8 @@ async fn executor_phase(run: &mut Run<'_>, t: usize) -> Result<()> {
                 ObjectiveChoice::Adpo => adpo_group(group, r, task.p_hat, &config.adpo),
                 ObjectiveChoice::Grpo => grpo_group(group, r, config.adpo.clip),
             };
-            scored.extend(group.into_iter().flatten());
+            // An answer that the budget cut off counts in its group's mean; whether it is also learned from is a choice.
+            scored.extend(group.into_iter().flatten().filter(|scored| config.train_overlong || scored.trajectory.ending != Ending::Budget));
         }
 
         let learned = match executor::reason_to_skip(&r, &scored) {

@@ -148,7 +148,7 @@ impl FakeEngine {
 
     fn says(&self, prompt: &str, h: u64) -> String {
         let (a, b) = (h % 7 + 1, (h >> 8) % 5);
-        if prompt.contains("Write ONE new") {
+        if prompt.contains("Write one new") {
             return match (self.script, h % 8) {
                 (Script::NoTasks, _) | (Script::Varied, 0) => "I would rather not.".into(),
                 (Script::Varied, 1) => "<question>Prove that 1 + 1 = 2.</question> \\boxed{2}".into(),

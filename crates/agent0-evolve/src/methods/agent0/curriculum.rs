@@ -9,9 +9,10 @@ use crate::run::{Findings, Run};
 use crate::sampling::Attempt;
 use crate::store::TaskRecord;
 
-/// The format gate: the task in each text, where there is one.
+/// The format gate: the task in each text, where there is one. An example of the prompt, copied, is none.
 pub fn gate(run: &Run, proposals: &[Trajectory]) -> Vec<Option<Proposal>> {
-    proposals.iter().map(|trajectory| proposal(&run.text(trajectory))).collect()
+    let new = |task: &Proposal| !run.config.prompts.shows(&task.question);
+    proposals.iter().map(|trajectory| proposal(&run.text(trajectory)).filter(new)).collect()
 }
 
 /// The question of each task that passed the gate.

@@ -5,21 +5,28 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::mean;
 use crate::error::EvolveError;
-use crate::place::{Place, Role, Slot};
+use crate::place::{Phase, Place, Role, Slot};
 use crate::run::{Findings, Run};
 use crate::sampling::GRADED_AT_ONCE;
 use crate::store::{FrontierTask, TaskRecord};
 
 /// The tasks of a step: the frontier is shuffled for each pass over it, and a step takes the next `n`. What is left at
 /// the end of a pass and would not fill a step waits for another pass.
-pub fn choose(frontier: &[FrontierTask], step: Place, n: usize, run_seed: u64) -> Vec<FrontierTask> {
+pub fn choose(frontier: &[FrontierTask], step: Place, n: usize, run_seed: u64) -> (usize, Vec<FrontierTask>) {
     let n = n.min(frontier.len()).max(1);
     let steps_in_pass = (frontier.len() / n).max(1);
     let (pass, within) = ((step.step - 1) / steps_in_pass, (step.step - 1) % steps_in_pass);
-    let seed = Seed::root(run_seed).child(step.iteration).child("order").child(pass);
-    let mut order: Vec<usize> = (0..frontier.len()).collect();
-    order.sort_by_key(|&task| (seed.child(task).value(), task));
-    order.iter().skip(within * n).take(n).map(|&task| frontier[task].clone()).collect()
+    let order = Seed::root(run_seed).child(step.iteration).child("order").child(pass).shuffled(frontier.len());
+    (pass, order.iter().skip(within * n).take(n).map(|&task| frontier[task].clone()).collect())
+}
+
+/// The answers that tasks of the frontier were chosen by.
+pub fn answers_of_frontier(run: &Run, t: usize, tasks: &[FrontierTask]) -> Result<Vec<Vec<Trajectory>>, EvolveError> {
+    let answers = |task: &FrontierTask| {
+        let place = Place { iteration: t, phase: Phase::Frontier, step: task.round };
+        run.store.trajectories_of(place, Role::Executor, task.index)
+    };
+    Ok(tasks.iter().map(answers).collect::<Result<_, _>>()?)
 }
 
 /// The questions of a step.
@@ -97,15 +104,14 @@ impl Run<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::place::Phase;
 
     fn frontier(n: usize) -> Vec<FrontierTask> {
-        (0..n).map(|i| FrontierTask { question: i.to_string(), label: String::new(), p_hat: 0.5 }).collect()
+        (0..n).map(|i| FrontierTask { round: 1, index: i, question: i.to_string(), label: String::new(), p_hat: 0.5 }).collect()
     }
 
     fn chosen(frontier: &[FrontierTask], step: usize, n: usize) -> Vec<String> {
         let step = Place { iteration: 1, phase: Phase::Executor, step };
-        choose(frontier, step, n, 7).into_iter().map(|task| task.question).collect()
+        choose(frontier, step, n, 7).1.into_iter().map(|task| task.question).collect()
     }
 
     #[test]

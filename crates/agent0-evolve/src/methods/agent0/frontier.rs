@@ -43,6 +43,7 @@ pub fn sift(run: &Run, t: usize, proposals: &[Trajectory]) -> Result<Vec<Sifted>
         let task = proposal(&run.text(trajectory));
         let dropped = match &task {
             None => Some("malformed"),
+            Some(task) if run.config.prompts.shows(&task.question) => Some("copied"),
             Some(task) if !seen.insert(task.question.clone()) => Some("duplicate"),
             Some(task) if asks_for_proof(&task.question) => Some("proof"),
             Some(_) => None,
