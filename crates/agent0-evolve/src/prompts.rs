@@ -75,15 +75,14 @@ pub const TOPICS: [&str; 36] = [
 /// System turn of the executor.
 pub const EXECUTOR_SYSTEM: &str = "\
 You are a helpful assistant who solves problems step by step, and who can run Python: a ```python block that you write is run, and you \
-are shown what it prints in an ```output block. End with the final answer in \\boxed{}. Import sympy where it helps.";
+are shown what it prints in an ```output block. End with the final answer in \\boxed{}.";
 
-/// User turn of the executor. Steps before the program: a program alone is shorter, but its errors are all alike, so that the vote of
-/// several answers is right no more often than one of them. docs/results.md compares such prompts.
+/// User turn of the executor. Steps before the program: a program alone is shorter, but its errors are alike, and a vote of several
+/// answers mends few of them. docs/results.md compares such prompts.
 pub const EXECUTOR_USER: &str = "\
 {question}
 
-First write down the steps of the solution, in a few short sentences. Then write a short ```python program that follows them and prints \
-the answer.";
+First write down the steps of the solution, briefly. Then write a short ```python program that follows them and prints the answer.";
 
 /// Whether a question asks for a proof, which no vote can label.
 pub fn asks_for_proof(question: &str) -> bool {
