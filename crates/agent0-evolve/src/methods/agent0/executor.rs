@@ -10,8 +10,8 @@ use crate::run::{Findings, Run};
 use crate::sampling::GRADED_AT_ONCE;
 use crate::store::{FrontierTask, TaskRecord};
 
-/// The tasks of a step: the frontier is shuffled for each pass over it, and a step takes the next `n`. What is left at
-/// the end of a pass and would not fill a step waits for another pass.
+/// The pass over the frontier that a step belongs to, from 0, and the step's tasks: the frontier is shuffled for each pass, and a
+/// step takes the next `n`. What is left at the end of a pass and would not fill a step waits for another pass.
 pub fn choose(frontier: &[FrontierTask], step: Place, n: usize, run_seed: u64) -> (usize, Vec<FrontierTask>) {
     let n = n.min(frontier.len()).max(1);
     let steps_in_pass = (frontier.len() / n).max(1);
