@@ -65,12 +65,13 @@ impl Run<'_> {
     /// Trains the agent of this phase on a step's trajectories: reference log-probabilities, then `updates` times
     /// gradient and optimizer step, each on its share of the sequences.
     ///
-    /// Before its first update in a phase the agent is its own reference: the log-probabilities are those it sampled with.
-    pub async fn learn(&self, place: Place, scored: &[Scored<'_>], recipe: &Recipe) -> Result<Learned, EvolveError> {
+    /// What the reference drew itself, as an agent does before its first update in a phase (`by_reference`), has its
+    /// log-probabilities already: those it was sampled with.
+    pub async fn learn(&self, place: Place, scored: &[Scored<'_>], by_reference: bool, recipe: &Recipe) -> Result<Learned, EvolveError> {
         let total: usize = scored.iter().map(|scored| scored.trajectory.ids.len()).sum();
         let adapter = self.in_training(place.phase);
         self.tell(&Event::Training { place, done: 0, total });
-        let references = match self.is_its_reference(place.phase) {
+        let references = match by_reference {
             true => scored.iter().map(|scored| scored.trajectory.logprobs.clone()).collect(),
             false => self.reference_logprobs(scored, recipe.reference).await?,
         };

@@ -206,11 +206,15 @@ async fn the_answers_of_the_frontier_are_learned_from() {
         assert_eq!(drawn, if step <= first_pass { 0 } else { 2 * 3 }, "step {step}");
         assert!(count(&of_step("tokens_trained FROM steps")) > 0, "step {step}");
     }
-    let metric = |name: &str| {
-        let sql = "SELECT value FROM metrics WHERE iteration = 1 AND phase = 'executor' AND step = 1 AND name = ?1";
-        db.query_row(sql, [name], |row| row.get::<_, f64>(0)).unwrap()
+    let metric = |step: i64, name: &str| {
+        let sql = "SELECT value FROM metrics WHERE iteration = 1 AND phase = 'executor' AND step = ?1 AND name = ?2";
+        db.query_row(sql, (step, name), |row| row.get::<_, f64>(0)).unwrap()
     };
-    let (reward, label) = (metric("reward_mean"), metric("p_hat_mean"));
+    for step in 1..=5 {
+        // The reference drew the answers of the first pass: their log-probabilities are known.
+        assert_eq!(metric(step, "scoring_seconds") > 0.0, step > first_pass, "step {step}");
+    }
+    let (reward, label) = (metric(1, "reward_mean"), metric(1, "p_hat_mean"));
     assert!((reward - label).abs() < 1e-12, "the answers that voted agree with the label as often as the vote says: {reward}, {label}");
 
     let killed = tempfile::tempdir().unwrap();

@@ -59,7 +59,7 @@ async fn curriculum_phase(run: &mut Run<'_>, t: usize) -> Result<()> {
 
         let learned = match curriculum::reason_to_skip(&parts, &scored) {
             Some(reason) => Learned::skipped(reason),
-            None => run.learn(step, &scored, &recipe).await?,
+            None => run.learn(step, &scored, run.is_its_reference(step.phase), &recipe).await?,
         };
         run.finish(step, learned, curriculum::findings(&proposals, &tasks, &attempts, &parts)).await?;
     }
@@ -110,7 +110,8 @@ async fn executor_phase(run: &mut Run<'_>, t: usize) -> Result<()> {
         // pi_phi, as it is now, answers each task of the step G times, with the tool. In the first pass it need not: the answers
         // that the tasks were chosen by are its own.
         let (pass, tasks) = executor::choose(&frontier, step, config.tasks_per_step, run.config.seed);
-        let groups = match config.reuse_answers && pass == 0 {
+        let reused = config.reuse_answers && pass == 0;
+        let groups = match reused {
             true => executor::answers_of_frontier(run, t, &tasks)?,
             false => run.answer(step, &executor::questions(&tasks), config.group_size, run.executor.live()).await?,
         };
@@ -129,7 +130,7 @@ async fn executor_phase(run: &mut Run<'_>, t: usize) -> Result<()> {
 
         let learned = match executor::reason_to_skip(&r, &scored) {
             Some(reason) => Learned::skipped(reason),
-            None => run.learn(step, &scored, &recipe).await?,
+            None => run.learn(step, &scored, reused || run.is_its_reference(step.phase), &recipe).await?,
         };
         run.finish(step, learned, executor::findings(&tasks, &groups, &r)).await?;
     }
