@@ -4,6 +4,7 @@ use agent0_engine::{AdamParams, AdapterId, Datum, Engine, PolicyLoss, ScoreReque
 use agent0_rl::{Scored, StepMetrics, Trajectory, data, step_metrics};
 
 use crate::error::EvolveError;
+use crate::forecast::{Doing, left_after};
 use crate::observer::Event;
 use crate::place::Place;
 use crate::run::Run;
@@ -68,9 +69,8 @@ impl Run<'_> {
     /// What the reference drew itself, as an agent does before its first update in a phase (`by_reference`), has its
     /// log-probabilities already: those it was sampled with.
     pub async fn learn(&self, place: Place, scored: &[Scored<'_>], by_reference: bool, recipe: &Recipe) -> Result<Learned, EvolveError> {
-        let total: usize = scored.iter().map(|scored| scored.trajectory.ids.len()).sum();
         let adapter = self.in_training(place.phase);
-        self.tell(&Event::Training { place, done: 0, total });
+        self.tell_training(place, 0, scored.len());
         let references = match by_reference {
             true => scored.iter().map(|scored| scored.trajectory.logprobs.clone()).collect(),
             false => self.reference_logprobs(scored, recipe.reference).await?,
@@ -82,7 +82,7 @@ impl Run<'_> {
             if data.is_empty() {
                 continue;
             }
-            self.accumulate(place, adapter, data, PolicyLoss { kl_coef: recipe.beta }, total, &mut sums).await?;
+            self.accumulate(place, adapter, data, PolicyLoss { kl_coef: recipe.beta }, scored.len(), &mut sums).await?;
             let step = self.engine.optim_step(adapter, self.adam(recipe.learning_rate)).await?;
             sums.updates += 1;
             sums.grad_norm += step.grad_norm;
@@ -107,9 +107,13 @@ impl Run<'_> {
             sums.tokens += call.iter().map(length).sum::<usize>();
             sums.data.extend(call);
             sums.stats.extend(result.tokens);
-            self.tell(&Event::Training { place, done: sums.tokens, total });
+            self.tell_training(place, sums.data.len(), total);
         }
         Ok(())
+    }
+
+    fn tell_training(&self, place: Place, done: usize, total: usize) {
+        self.tell(&Event::Training { place, done, total, later: left_after(&self.config, place, Doing::Learning) });
     }
 
     async fn reference_logprobs(&self, scored: &[Scored<'_>], reference: Weights) -> Result<Vec<Vec<f32>>, EvolveError> {

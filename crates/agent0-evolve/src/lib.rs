@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod config;
 mod error;
 mod folder;
+mod forecast;
 mod learning;
 mod metered;
 pub mod methods;

@@ -32,7 +32,7 @@ pub enum Event<'a> {
         stored: usize,
         /// Trajectories in all.
         total: usize,
-        /// Trajectories that the rest of the run is expected to sample after these.
+        /// Trajectories that the rest of the run is expected to sample or to learn from after these.
         later: usize,
     },
     /// A trajectory was finished and stored.
@@ -48,10 +48,12 @@ pub enum Event<'a> {
     Training {
         /// The step.
         place: Place,
-        /// Tokens done.
+        /// Trajectories done.
         done: usize,
-        /// Tokens in all.
+        /// Trajectories in all.
         total: usize,
+        /// Trajectories that the rest of the run is expected to sample or to learn from after these.
+        later: usize,
     },
     /// A step is done and stored.
     Step {

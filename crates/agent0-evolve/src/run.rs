@@ -17,7 +17,7 @@ use crate::folder::RunFolder;
 use crate::learning::{Learned, Outcome};
 use crate::metered::{Busy, Metered};
 use crate::observer::{Event, Observer};
-use crate::place::{Phase, Place, Role, Slot};
+use crate::place::{Phase, Place, Slot};
 use crate::store::{Cursor, StepRecord, Store, TaskRecord};
 use crate::tensorboard::EventWriter;
 
@@ -221,16 +221,6 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Trajectories that are expected after those of `role` in `place`, for estimates.
-    pub(crate) fn expected_after(&self, place: Place, role: Role) -> usize {
-        let answers = match (role, place.phase) {
-            (Role::Executor, _) | (_, Phase::Executor) => 0,
-            (Role::Proposer, Phase::Curriculum) => self.config.curriculum.tasks_per_step * self.config.curriculum.samples,
-            (Role::Proposer, Phase::Frontier) => self.config.frontier.pool * self.config.frontier.samples,
-        };
-        answers + expected(&self.config, place.next_step())
-    }
-
     /// The adapter that the present phase trains.
     pub(crate) fn in_training(&self, phase: Phase) -> AdapterId {
         self.agent(phase).adapter
@@ -328,24 +318,6 @@ fn phase_steps(config: &Config, phase: Phase) -> usize {
         Phase::Frontier => config.frontier.max_pool.div_ceil(config.frontier.pool),
         Phase::Executor => config.executor.steps,
     }
-}
-
-/// Trajectories that everything from `place` on is expected to sample, if all texts are tasks and one round makes a frontier.
-fn expected(config: &Config, place: Place) -> usize {
-    let of_step = |phase| match phase {
-        Phase::Curriculum => config.curriculum.tasks_per_step * (1 + config.curriculum.samples),
-        Phase::Frontier => config.frontier.pool * (1 + config.frontier.samples),
-        Phase::Executor => config.executor.tasks_per_step * config.executor.group_size,
-    };
-    let steps = |phase| if phase == Phase::Frontier { 1 } else { phase_steps(config, phase) };
-    let iterations = (place.iteration..=config.iterations).flat_map(|t| Phase::ALL.map(|phase| (t, phase)));
-    iterations
-        .filter(|&at| at >= (place.iteration, place.phase))
-        .map(|at| {
-            let done = if at == (place.iteration, place.phase) { place.step - 1 } else { 0 };
-            steps(at.1).saturating_sub(done) * of_step(at.1)
-        })
-        .sum()
 }
 
 /// Where a step's `seconds` went, and its rates. What is neither of the engine's kinds of work is `other_seconds`: programs and votes

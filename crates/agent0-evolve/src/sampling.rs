@@ -9,6 +9,7 @@ use agent0_rl::{RolloutError, RolloutParams, Trajectory, Vote, generate, rollout
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::error::EvolveError;
+use crate::forecast::{Doing, left_after};
 use crate::observer::Event;
 use crate::place::{Place, Role, Slot};
 use crate::run::Run;
@@ -119,7 +120,12 @@ impl Run<'_> {
     {
         let mut done = self.store.trajectories(place, role)?;
         done.retain(|slot, _| slots.contains(slot));
-        self.tell(&Event::Sampling { place, role, stored: done.len(), total: slots.len(), later: self.expected_after(place, role) });
+        let doing = match role {
+            Role::Proposer => Doing::Proposing,
+            Role::Executor => Doing::Answering,
+        };
+        let later = left_after(&self.config, place, doing);
+        self.tell(&Event::Sampling { place, role, stored: done.len(), total: slots.len(), later });
         let missing: Vec<Slot> = slots.iter().copied().filter(|slot| !done.contains_key(slot)).collect();
         let sample = &sample;
         let mut finished = stream::iter(missing)

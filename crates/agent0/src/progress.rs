@@ -19,18 +19,18 @@ struct State {
     began: Instant,
     iterations: usize,
     steps: usize,
-    /// Trajectories that this process sampled.
+    /// Trajectories that this process sampled or learned from.
     done: usize,
+    /// Trajectories that are still to be sampled or learned from.
+    left: usize,
     part: Part,
 }
 
-/// The sampling that is going on.
+/// The sampling that is going on, or was last.
 struct Part {
     began: Instant,
     role: Role,
     total: usize,
-    /// Expected after this part.
-    later: usize,
     stored: usize,
     done: usize,
     tokens: usize,
@@ -41,8 +41,8 @@ struct Part {
 impl<'a> Progress<'a> {
     /// Draws on `terminal`, all numbers of each step when `verbose`.
     pub fn new(terminal: &'a Terminal, verbose: bool) -> Self {
-        let part = Part::new(Role::Proposer, 0, 0, 0);
-        let state = State { began: Instant::now(), iterations: 0, steps: 0, done: 0, part };
+        let part = Part::new(Role::Proposer, 0, 0);
+        let state = State { began: Instant::now(), iterations: 0, steps: 0, done: 0, left: 0, part };
         Self { terminal, verbose, state: Mutex::new(state) }
     }
 
@@ -87,11 +87,13 @@ impl Observer for Progress<'_> {
                 self.terminal.line(&format!("iteration {} of {}, {} phase: {purpose}", place.iteration, state.iterations, place.phase));
             }
             Event::Sampling { place, role, stored, total, later } => {
-                state.part = Part::new(*role, *stored, *total, *later);
+                state.part = Part::new(*role, *stored, *total);
+                state.left = later + total - stored;
                 self.terminal.status(&state.sampling(*place));
             }
             Event::Trajectory { place, trajectory, .. } => {
                 state.done += 1;
+                state.left = state.left.saturating_sub(1);
                 let part = &mut state.part;
                 part.done += 1;
                 part.tokens += trajectory.sampled_tokens() + trajectory.dropped;
@@ -99,8 +101,13 @@ impl Observer for Progress<'_> {
                 part.answered += usize::from(trajectory.answer.is_some());
                 self.terminal.status(&state.sampling(*place));
             }
-            Event::Training { place, done, total } => {
+            Event::Training { place, done, total, later } => {
                 let share = *done as f64 / (*total).max(1) as f64;
+                let left = later + total - done;
+                if *done > 0 {
+                    state.done += state.left.saturating_sub(left);
+                }
+                state.left = left;
                 self.terminal.status(&format!("{}  learning {}{}", state.place(*place), bar(share), state.time_left()));
             }
             Event::Step { record, p_hats } => self.step_done(&state, record, p_hats),
@@ -138,18 +145,17 @@ impl State {
     /// From the pace so far; nothing while there is too little to go by.
     fn time_left(&self) -> String {
         const ENOUGH: usize = 8;
-        let left = self.part.later + self.part.total - self.part.stored - self.part.done;
-        if self.done < ENOUGH || left == 0 {
+        if self.done < ENOUGH || self.left == 0 {
             return String::new();
         }
         let pace = self.began.elapsed().as_secs_f64() / self.done as f64;
-        format!("  about {} left", duration(pace * left as f64))
+        format!("  about {} left", duration(pace * self.left as f64))
     }
 }
 
 impl Part {
-    fn new(role: Role, stored: usize, total: usize, later: usize) -> Self {
-        Self { began: Instant::now(), role, total, later, stored, done: 0, tokens: 0, tool_calls: 0, answered: 0 }
+    fn new(role: Role, stored: usize, total: usize) -> Self {
+        Self { began: Instant::now(), role, total, stored, done: 0, tokens: 0, tool_calls: 0, answered: 0 }
     }
 }
 
