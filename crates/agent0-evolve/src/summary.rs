@@ -141,6 +141,9 @@ pub fn summarise(name: &str, config: &Config, store: &Store) -> Result<Summary, 
 fn iteration(t: usize, store: &Store) -> Result<IterationSummary, StoreError> {
     let number = |sql: &str| store.number(sql, t);
     let count = |sql: &str| Ok::<_, StoreError>(store.number(sql, t)?.unwrap_or_default() as usize);
+    // Of its steps, not of its trajectories: it may have learned from those of the frontier.
+    let of_executor =
+        |name: &str| format!("SELECT AVG(value) FROM metrics WHERE iteration = ?1 AND phase = 'executor' AND name = '{name}'");
     let fates = store.fates(t, Phase::Frontier)?;
     let generated: usize = fates.iter().map(|(_, n)| n).sum();
     let kept = fates.iter().find(|(fate, _)| fate == "kept").map_or(0, |(_, n)| *n);
@@ -168,11 +171,9 @@ fn iteration(t: usize, store: &Store) -> Result<IterationSummary, StoreError> {
         },
         executor: ExecutorSummary {
             steps: count("SELECT CAST(COUNT(*) AS REAL) FROM steps WHERE iteration = ?1 AND phase = 'executor'")?,
-            reward_mean: number("SELECT AVG(reward) FROM trajectories WHERE iteration = ?1 AND phase = 'executor'")?,
-            answered_share: number("SELECT AVG(answer IS NOT NULL) FROM trajectories WHERE iteration = ?1 AND phase = 'executor'")?,
-            tool_calls_mean: number(
-                "SELECT AVG(json_array_length(tool_calls)) FROM trajectories WHERE iteration = ?1 AND phase = 'executor'",
-            )?,
+            reward_mean: number(&of_executor("reward_mean"))?,
+            answered_share: number(&of_executor("answered_share"))?,
+            tool_calls_mean: number(&of_executor("tool_calls_mean"))?,
         },
         skipped: skipped.map(|(place, reason)| format!("{} step {}: {reason}", place.phase, place.step)).collect(),
         examples: examples.map(|task| Example { question: task.question, label: task.label, p_hat: task.p_hat }).collect(),

@@ -216,6 +216,7 @@ async fn the_answers_of_the_frontier_are_learned_from() {
     }
     let (reward, label) = (metric(1, "reward_mean"), metric(1, "p_hat_mean"));
     assert!((reward - label).abs() < 1e-12, "the answers that voted agree with the label as often as the vote says: {reward}, {label}");
+    assert!(summary(whole.path()).iterations[0].executor.reward_mean.is_some_and(|reward| reward > 0.0));
 
     let killed = tempfile::tempdir().unwrap();
     let hang = Hang { at: engine.calls() - 3, after_effect: true };

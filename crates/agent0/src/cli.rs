@@ -289,6 +289,9 @@ pub struct ReportArgs {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+    /// Draw the run's curves, too: rewards, frontier, tool use and KL, step by step.
+    #[arg(long, value_name = "SVG")]
+    pub plot: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -1,5 +1,7 @@
 //! `agent0 report`, and the summary at the end of a run.
 
+mod plot;
+
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
@@ -20,6 +22,9 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string(&summary)?);
     } else {
         println!("{}", text(&summary));
+    }
+    if let Some(file) = &args.plot {
+        plot::draw(&name, &store.metrics()?, file)?;
     }
     Ok(ExitCode::SUCCESS)
 }
