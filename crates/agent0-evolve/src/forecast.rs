@@ -78,15 +78,14 @@ mod tests {
         (config.executor.steps, config.executor.tasks_per_step, config.executor.group_size) = (3, 2, 5);
         let at = |iteration, phase, step| Place { iteration, phase, step };
         let (curriculum, frontier) = (2 * 10 * (1 + 3 + 1), 20 * (1 + 4));
-        let left = |config: &Config, place, doing| left_after(config, place, doing);
 
         let executor = 3 * 2 * 5 * 2;
-        assert_eq!(left(&config, Place::START, Doing::Proposing), 2 * (curriculum + frontier + executor) - 10);
-        assert_eq!(left(&config, at(2, Phase::Frontier, 1), Doing::Answering), executor);
-        assert_eq!(left(&config, at(2, Phase::Frontier, 2), Doing::Answering), executor, "another round was not expected");
-        assert_eq!(left(&config, at(2, Phase::Executor, 3), Doing::Learning), 0);
+        assert_eq!(left_after(&config, Place::START, Doing::Proposing), 2 * (curriculum + frontier + executor) - 10);
+        assert_eq!(left_after(&config, at(2, Phase::Frontier, 1), Doing::Answering), executor);
+        assert_eq!(left_after(&config, at(2, Phase::Frontier, 2), Doing::Answering), executor, "another round was not expected");
+        assert_eq!(left_after(&config, at(2, Phase::Executor, 3), Doing::Learning), 0);
 
         config.executor.reuse_answers = true;
-        assert_eq!(left(&config, at(2, Phase::Frontier, 1), Doing::Answering), executor - 2 * 2 * 5, "two steps draw nothing");
+        assert_eq!(left_after(&config, at(2, Phase::Frontier, 1), Doing::Answering), executor - 2 * 2 * 5, "two steps draw nothing");
     }
 }

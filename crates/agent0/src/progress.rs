@@ -104,6 +104,7 @@ impl Observer for Progress<'_> {
             Event::Training { place, done, total, later } => {
                 let share = *done as f64 / (*total).max(1) as f64;
                 let left = later + total - done;
+                // At its beginning nothing was learned: what was left before may have been another number, as after a resume.
                 if *done > 0 {
                     state.done += state.left.saturating_sub(left);
                 }

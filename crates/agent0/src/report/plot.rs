@@ -157,7 +157,8 @@ mod tests {
 
     #[test]
     fn a_run_that_has_just_begun_is_drawn_too() {
-        let file = tempfile::tempdir().unwrap().keep().join("run.svg");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("run.svg");
         for metrics in [vec![], vec![metric(1, Phase::Curriculum, 1, "reward_mean", -0.2)]] {
             draw("a & b", &metrics, &file).unwrap();
             let svg = std::fs::read_to_string(&file).unwrap();
