@@ -186,6 +186,9 @@ pub struct FrontierConfig {
     pub low: f64,
     /// Greatest self-consistency of a kept task.
     pub high: f64,
+    /// Whether the tasks of the iteration's curriculum phase, which the same executor has answered, may be kept too.
+    #[serde(default)]
+    pub include_curriculum: bool,
 }
 
 /// The executor phase (algorithm.md section 6).
@@ -285,7 +288,7 @@ impl Default for Config {
                 clip: Clip::default(),
                 beta: 0.01,
             },
-            frontier: FrontierConfig { pool: 200, max_pool: 400, min_kept: 32, samples: 8, low: 0.3, high: 0.8 },
+            frontier: FrontierConfig { pool: 200, max_pool: 400, min_kept: 32, samples: 8, low: 0.3, high: 0.8, include_curriculum: false },
             executor: ExecutorConfig {
                 steps: 10,
                 tasks_per_step: 8,

@@ -116,9 +116,9 @@ pub struct StepRecord {
 /// A task of the frontier with its label.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FrontierTask {
-    /// The round of the frontier it was written in, from 1.
-    pub round: usize,
-    /// Its number in the round.
+    /// The round of the frontier, or the step of the curriculum phase, that it was written in.
+    pub place: Place,
+    /// Its number there.
     pub index: usize,
     /// The question.
     pub question: String,
@@ -342,17 +342,21 @@ impl Store {
 
     /// The kept tasks of an iteration's frontier, in the order they were written.
     pub fn frontier(&self, iteration: usize) -> Result<Vec<FrontierTask>> {
-        self.query(|db| {
-            let mut statement = db.prepare_cached(
-                "SELECT step, task, question, label, p_hat FROM tasks JOIN votes USING (iteration, phase, step, task)
-                 WHERE iteration = ?1 AND phase = 'frontier' AND fate = 'kept' ORDER BY step, task",
-            )?;
-            let task = |row: &Row| {
-                let (round, index) = (row.get::<_, i64>(0)? as usize, row.get::<_, i64>(1)? as usize);
-                Ok(FrontierTask { round, index, question: row.get(2)?, label: row.get(3)?, p_hat: row.get(4)? })
-            };
-            statement.query_map([iteration as i64], task)?.collect()
-        })
+        let tasks = [Phase::Curriculum, Phase::Frontier].map(|phase| {
+            self.query(|db| {
+                let mut statement = db.prepare_cached(
+                    "SELECT step, task, question, label, p_hat FROM tasks JOIN votes USING (iteration, phase, step, task)
+                     WHERE iteration = ?1 AND phase = ?2 AND fate = 'kept' ORDER BY step, task",
+                )?;
+                let task = |row: &Row| {
+                    let place = Place { iteration, phase, step: row.get::<_, i64>(0)? as usize };
+                    let index = row.get::<_, i64>(1)? as usize;
+                    Ok(FrontierTask { place, index, question: row.get(2)?, label: row.get(3)?, p_hat: row.get(4)? })
+                };
+                statement.query_map(params![iteration as i64, phase.name()], task)?.collect::<rusqlite::Result<Vec<_>>>()
+            })
+        });
+        Ok(tasks.into_iter().collect::<Result<Vec<_>>>()?.concat())
     }
 
     /// How many tasks of each fate an iteration's phase has, by fate.
@@ -366,11 +370,11 @@ impl Store {
         })
     }
 
-    /// The questions an iteration's frontier has seen so far.
+    /// The questions that were candidates for an iteration's frontier so far.
     pub fn frontier_questions(&self, iteration: usize) -> Result<Vec<String>> {
         self.query(|db| {
             let mut statement = db.prepare_cached(
-                "SELECT question FROM tasks WHERE iteration = ?1 AND phase = 'frontier' AND question IS NOT NULL ORDER BY step, task",
+                "SELECT question FROM tasks WHERE iteration = ?1 AND phase <> 'executor' AND fate <> 'scored' AND question IS NOT NULL",
             )?;
             statement.query_map([iteration as i64], |row| row.get(0))?.collect()
         })

@@ -79,6 +79,8 @@ pub struct FrontierSummary {
     pub generated: usize,
     /// Tasks kept.
     pub kept: usize,
+    /// Tasks of the curriculum phase that are kept besides.
+    pub kept_of_curriculum: usize,
     /// `kept / generated`.
     #[serde(rename = "yield")]
     pub share_kept: Option<f64>,
@@ -148,7 +150,7 @@ fn iteration(t: usize, store: &Store) -> Result<IterationSummary, StoreError> {
     let generated: usize = fates.iter().map(|(_, n)| n).sum();
     let kept = fates.iter().find(|(fate, _)| fate == "kept").map_or(0, |(_, n)| *n);
     let skipped = store.skipped_steps()?.into_iter().filter(|(place, _)| place.iteration == t);
-    let examples = store.frontier(t)?.into_iter().take(EXAMPLES);
+    let frontier = store.frontier(t)?;
     Ok(IterationSummary {
         iteration: t,
         curriculum: CurriculumSummary {
@@ -165,6 +167,7 @@ fn iteration(t: usize, store: &Store) -> Result<IterationSummary, StoreError> {
         frontier: FrontierSummary {
             generated,
             kept,
+            kept_of_curriculum: frontier.len() - kept,
             share_kept: (generated > 0).then(|| kept as f64 / generated as f64),
             p_hat_mean: number("SELECT AVG(p_hat) FROM votes WHERE iteration = ?1 AND phase = 'frontier'")?,
             fates,
@@ -176,6 +179,10 @@ fn iteration(t: usize, store: &Store) -> Result<IterationSummary, StoreError> {
             tool_calls_mean: number(&of_executor("tool_calls_mean"))?,
         },
         skipped: skipped.map(|(place, reason)| format!("{} step {}: {reason}", place.phase, place.step)).collect(),
-        examples: examples.map(|task| Example { question: task.question, label: task.label, p_hat: task.p_hat }).collect(),
+        examples: frontier
+            .into_iter()
+            .take(EXAMPLES)
+            .map(|task| Example { question: task.question, label: task.label, p_hat: task.p_hat })
+            .collect(),
     })
 }

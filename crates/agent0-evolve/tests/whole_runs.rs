@@ -191,16 +191,31 @@ async fn a_checkpoint_that_the_store_never_named_is_overwritten() {
 /// In its first pass over the frontier the executor learns from the answers that are there, and draws new ones after that.
 #[tokio::test]
 async fn the_answers_of_the_frontier_are_learned_from() {
-    let request = request(&["executor.reuse_answers=true", "executor.steps=5"]);
+    learned_from_the_answers_that_are_there("frontier.include_curriculum=false").await;
+}
+
+/// Tasks of the curriculum phase can be part of the frontier, with their answers.
+#[tokio::test]
+async fn the_tasks_of_the_curriculum_phase_are_learned_from() {
+    learned_from_the_answers_that_are_there("frontier.include_curriculum=true").await;
+}
+
+async fn learned_from_the_answers_that_are_there(include: &str) {
+    let request = request(&["executor.reuse_answers=true", "executor.steps=6", include]);
     let whole = tempfile::tempdir().unwrap();
     let engine = FakeEngine::new(Script::Varied, 0, None);
     assert!(work(whole.path(), &engine, &request).await.unwrap());
     let db = Connection::open(whole.path().join("r/run.db")).unwrap();
     let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
     let kept = count("SELECT COUNT(*) FROM tasks WHERE iteration = 1 AND fate = 'kept'");
+    let of_curriculum = count("SELECT COUNT(*) FROM tasks WHERE iteration = 1 AND fate = 'kept' AND phase = 'curriculum'");
+    assert_eq!(of_curriculum > 0, include.ends_with("true"), "{of_curriculum} tasks");
+    assert_eq!(summary(whole.path()).iterations[0].frontier.kept_of_curriculum as i64, of_curriculum);
+    let questions = |what: &str| count(&format!("SELECT COUNT({what} question) FROM tasks WHERE iteration = 1 AND fate = 'kept'"));
+    assert_eq!(questions("DISTINCT"), questions("ALL"), "no task is kept twice");
     let first_pass = kept / 2; // steps of two tasks
-    assert!((1..5).contains(&first_pass), "{kept} kept: this test wants both kinds of steps");
-    for step in 1..=5i64 {
+    assert!((1..6).contains(&first_pass), "{kept} kept: this test wants both kinds of steps");
+    for step in 1..=6i64 {
         let of_step = |what: &str| format!("SELECT {what} WHERE iteration = 1 AND phase = 'executor' AND step = {step}");
         let drawn = count(&of_step("COUNT(*) FROM trajectories"));
         assert_eq!(drawn, if step <= first_pass { 0 } else { 2 * 3 }, "step {step}");
@@ -210,7 +225,7 @@ async fn the_answers_of_the_frontier_are_learned_from() {
         let sql = "SELECT value FROM metrics WHERE iteration = 1 AND phase = 'executor' AND step = ?1 AND name = ?2";
         db.query_row(sql, (step, name), |row| row.get::<_, f64>(0)).unwrap()
     };
-    for step in 1..=5 {
+    for step in 1..=6 {
         // The reference drew the answers of the first pass: their log-probabilities are known.
         assert_eq!(metric(step, "scoring_seconds") > 0.0, step > first_pass, "step {step}");
     }

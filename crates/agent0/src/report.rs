@@ -64,10 +64,15 @@ fn add_iteration(text: &mut String, iteration: &IterationSummary) {
         frontier.fates.iter().filter(|(fate, _)| fate != "kept").map(|(fate, n)| format!("{n} {}", fate.replace('_', " "))).collect();
     let _ = writeln!(
         text,
-        "  frontier    kept {} of {} tasks ({}), mean p^ {}{}",
+        "  frontier    kept {} of {} tasks ({}){}, mean p^ {}{}",
         frontier.kept,
         frontier.generated,
         percent(frontier.share_kept),
+        if frontier.kept_of_curriculum > 0 {
+            format!(" and {} of the curriculum phase", frontier.kept_of_curriculum)
+        } else {
+            String::new()
+        },
         number(frontier.p_hat_mean),
         if dropped.is_empty() { String::new() } else { format!("; dropped: {}", dropped.join(", ")) }
     );

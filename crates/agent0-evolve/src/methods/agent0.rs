@@ -61,7 +61,8 @@ async fn curriculum_phase(run: &mut Run<'_>, t: usize) -> Result<()> {
             Some(reason) => Learned::skipped(reason),
             None => run.learn(step, &scored, run.is_its_reference(step.phase), &recipe).await?,
         };
-        run.finish(step, learned, curriculum::findings(&proposals, &tasks, &attempts, &parts)).await?;
+        let fates = curriculum::fates(run, t, &proposals, &attempts)?;
+        run.finish(step, learned, curriculum::findings(&proposals, &tasks, &attempts, &parts, &fates)).await?;
     }
     run.end_phase(String::new()).await
 }
@@ -112,7 +113,7 @@ async fn executor_phase(run: &mut Run<'_>, t: usize) -> Result<()> {
         let (pass, tasks) = executor::choose(&frontier, step, config.tasks_per_step, run.config.seed);
         let reused = config.reuse_answers && pass == 0;
         let groups = match reused {
-            true => executor::answers_of_frontier(run, t, &tasks)?,
+            true => executor::answers_of_frontier(run, &tasks)?,
             false => run.answer(step, &executor::questions(&tasks), config.group_size, run.executor.live()).await?,
         };
 

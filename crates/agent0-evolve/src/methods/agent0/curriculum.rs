@@ -2,7 +2,8 @@
 
 use agent0_rl::{Scored, Trajectory};
 
-use super::mean;
+use super::{frontier, mean};
+use crate::error::EvolveError;
 use crate::place::{Role, Slot};
 use crate::reward::{Attempted, Proposal, RewardParts, proposal};
 use crate::run::{Findings, Run};
@@ -18,6 +19,14 @@ pub fn gate(run: &Run, proposals: &[Trajectory]) -> Vec<Option<Proposal>> {
 /// The question of each task that passed the gate.
 pub fn questions(tasks: &[Option<Proposal>]) -> Vec<Option<&str>> {
     tasks.iter().map(|task| task.as_ref().map(|task| task.question.as_str())).collect()
+}
+
+/// What becomes of each task: it was scored, and where the frontier takes tasks of this phase too, it is kept or dropped as there.
+pub fn fates(run: &Run, t: usize, proposals: &[Trajectory], attempts: &[Option<Attempt>]) -> Result<Vec<&'static str>, EvolveError> {
+    if run.config.frontier.include_curriculum {
+        return Ok(frontier::fates(&frontier::sift(run, t, proposals)?, attempts, &run.config.frontier));
+    }
+    Ok(attempts.iter().map(|attempt| if attempt.is_some() { "scored" } else { "malformed" }).collect())
 }
 
 /// Rewards of the batch by `score`, from what the executor made of each task.
@@ -51,7 +60,13 @@ pub fn reason_to_skip(parts: &[RewardParts], scored: &[Scored]) -> Option<String
 }
 
 /// What is recorded of a step.
-pub fn findings(proposals: &[Trajectory], tasks: &[Option<Proposal>], attempts: &[Option<Attempt>], parts: &[RewardParts]) -> Findings {
+pub fn findings(
+    proposals: &[Trajectory],
+    tasks: &[Option<Proposal>],
+    attempts: &[Option<Attempt>],
+    parts: &[RewardParts],
+    fates: &[&str],
+) -> Findings {
     let passed: Vec<&RewardParts> = parts.iter().filter(|parts| parts.format > 0.0).collect();
     let done: Vec<&Attempt> = attempts.iter().flatten().collect();
     let answers = || done.iter().flat_map(|attempt| &attempt.answers);
@@ -72,7 +87,7 @@ pub fn findings(proposals: &[Trajectory], tasks: &[Option<Proposal>], attempts: 
         task,
         question: proposal.as_ref().map(|proposal| proposal.question.clone()),
         own_answer: proposal.as_ref().map(|proposal| proposal.answer.clone()),
-        fate: if proposal.is_some() { "scored" } else { "malformed" }.into(),
+        fate: fates[task].into(),
         reward: Some(*parts),
     };
     let reward = |(task, parts): (usize, &RewardParts)| (Slot { role: Role::Proposer, task, sample: 0 }, parts.composite);

@@ -5,7 +5,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::mean;
 use crate::error::EvolveError;
-use crate::place::{Phase, Place, Role, Slot};
+use crate::place::{Place, Role, Slot};
 use crate::run::{Findings, Run};
 use crate::sampling::GRADED_AT_ONCE;
 use crate::store::{FrontierTask, TaskRecord};
@@ -21,11 +21,8 @@ pub fn choose(frontier: &[FrontierTask], step: Place, n: usize, run_seed: u64) -
 }
 
 /// The answers that tasks of the frontier were chosen by.
-pub fn answers_of_frontier(run: &Run, t: usize, tasks: &[FrontierTask]) -> Result<Vec<Vec<Trajectory>>, EvolveError> {
-    let answers = |task: &FrontierTask| {
-        let place = Place { iteration: t, phase: Phase::Frontier, step: task.round };
-        run.store.trajectories_of(place, Role::Executor, task.index)
-    };
+pub fn answers_of_frontier(run: &Run, tasks: &[FrontierTask]) -> Result<Vec<Vec<Trajectory>>, EvolveError> {
+    let answers = |task: &FrontierTask| run.store.trajectories_of(task.place, Role::Executor, task.index);
     Ok(tasks.iter().map(answers).collect::<Result<_, _>>()?)
 }
 
@@ -104,9 +101,11 @@ impl Run<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::place::Phase;
 
     fn frontier(n: usize) -> Vec<FrontierTask> {
-        (0..n).map(|i| FrontierTask { round: 1, index: i, question: i.to_string(), label: String::new(), p_hat: 0.5 }).collect()
+        let place = Place { iteration: 1, phase: Phase::Frontier, step: 1 };
+        (0..n).map(|index| FrontierTask { place, index, question: index.to_string(), label: String::new(), p_hat: 0.5 }).collect()
     }
 
     fn chosen(frontier: &[FrontierTask], step: usize, n: usize) -> Vec<String> {

@@ -25,7 +25,7 @@ pub fn next_round(run: &Run, t: usize) -> Result<Option<usize>, EvolveError> {
     let config = &run.config.frontier;
     let fates = run.fates(t)?;
     let written: usize = fates.iter().map(|(_, n)| n).sum();
-    let kept = count(&fates, "kept");
+    let kept = run.frontier(t)?.len();
     let wanted = if written < config.pool {
         config.pool - written
     } else if kept < config.min_kept {
@@ -58,6 +58,16 @@ pub fn questions(tasks: &[Sifted]) -> Vec<Option<&str>> {
     tasks.iter().map(|sifted| sifted.task.as_ref().filter(|_| sifted.dropped.is_none()).map(|task| task.question.as_str())).collect()
 }
 
+/// What becomes of each task, before or after it was answered.
+pub fn fates(tasks: &[Sifted], attempts: &[Option<Attempt>], config: &FrontierConfig) -> Vec<&'static str> {
+    let fate_of = |(sifted, attempt): (&Sifted, &Option<Attempt>)| match (sifted.dropped, attempt) {
+        (Some(reason), _) => reason,
+        (None, Some(attempt)) => fate(&attempt.vote, config),
+        (None, None) => "unanswered",
+    };
+    tasks.iter().zip(attempts).map(fate_of).collect()
+}
+
 /// Whether an answered task is kept, or why not: only those with a label and `low <= p^ <= high` are.
 fn fate(vote: &Vote, config: &FrontierConfig) -> &'static str {
     match &vote.answer {
@@ -71,20 +81,15 @@ fn fate(vote: &Vote, config: &FrontierConfig) -> &'static str {
 
 /// What is recorded of a round.
 pub fn findings(tasks: &[Sifted], attempts: &[Option<Attempt>], config: &FrontierConfig) -> Findings {
-    let fate_of = |sifted: &Sifted, attempt: &Option<Attempt>| match (sifted.dropped, attempt) {
-        (Some(reason), _) => reason,
-        (None, Some(attempt)) => fate(&attempt.vote, config),
-        (None, None) => "unanswered",
-    };
     let records: Vec<TaskRecord> = tasks
         .iter()
-        .zip(attempts)
+        .zip(fates(tasks, attempts, config))
         .enumerate()
-        .map(|(task, (sifted, attempt))| TaskRecord {
+        .map(|(task, (sifted, fate))| TaskRecord {
             task,
             question: sifted.task.as_ref().map(|task| task.question.clone()),
             own_answer: sifted.task.as_ref().map(|task| task.answer.clone()),
-            fate: fate_of(sifted, attempt).into(),
+            fate: fate.into(),
             reward: None,
         })
         .collect();
@@ -115,12 +120,16 @@ pub fn report(run: &Run, t: usize) -> Result<String, EvolveError> {
     let kept = count(&fates, "kept");
     let dropped: Vec<String> =
         fates.iter().filter(|(fate, _)| fate != "kept").map(|(fate, n)| format!("{n} {}", fate.replace('_', " "))).collect();
+    let all_kept = run.frontier(t)?.len();
     let mut report = format!("kept {kept} of {written} tasks");
+    if all_kept > kept {
+        report += &format!(" and {} of the curriculum phase", all_kept - kept);
+    }
     if !dropped.is_empty() {
         report += &format!(" (dropped: {})", dropped.join(", "));
     }
     let config = &run.config.frontier;
-    if kept < config.min_kept {
+    if all_kept < config.min_kept {
         report += &format!(
             "; fewer than the {} wanted at the limit of {} written; raise frontier.max_pool, or widen frontier.low..high",
             config.min_kept, config.max_pool
