@@ -201,7 +201,7 @@ pub struct ExecutorConfig {
     pub tasks_per_step: usize,
     /// Trajectories G per task.
     pub group_size: usize,
-    /// Whether the first pass over the frontier learns from the answers that its tasks were chosen by, in place of new ones.
+    /// Whether the first step learns from all the answers that the frontier was chosen by, and the others from new ones.
     #[serde(default)]
     pub reuse_answers: bool,
     /// Whether answers that the token budget cut off are learned from. They count in the mean of their group either way;

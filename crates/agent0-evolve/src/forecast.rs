@@ -58,10 +58,11 @@ fn of_step(config: &Config, place: Place) -> Work {
         }
         Phase::Frontier => Work { proposals: config.frontier.pool, answers: config.frontier.pool * config.frontier.samples, learned: 0 },
         Phase::Executor => {
-            let tasks = config.executor.tasks_per_step;
-            let reused = config.executor.reuse_answers && place.step * tasks <= config.frontier.min_kept;
-            let learned = tasks * config.executor.group_size;
-            Work { answers: if reused { 0 } else { learned }, learned, ..Work::default() }
+            if config.executor.reuse_answers && place.step == 1 {
+                return Work { learned: config.frontier.min_kept * config.frontier.samples, ..Work::default() };
+            }
+            let answers = config.executor.tasks_per_step * config.executor.group_size;
+            Work { answers, learned: answers, ..Work::default() }
         }
     }
 }
@@ -86,6 +87,10 @@ mod tests {
         assert_eq!(left_after(&config, at(2, Phase::Executor, 3), Doing::Learning), 0);
 
         config.executor.reuse_answers = true;
-        assert_eq!(left_after(&config, at(2, Phase::Frontier, 1), Doing::Answering), executor - 2 * 2 * 5, "two steps draw nothing");
+        assert_eq!(
+            left_after(&config, at(2, Phase::Frontier, 1), Doing::Answering),
+            executor - 2 * 2 * 5 + 4 * 4,
+            "a step learns from 4 tasks answered 4 times"
+        );
     }
 }

@@ -66,12 +66,12 @@ impl Run<'_> {
     /// Trains the agent of this phase on a step's trajectories: reference log-probabilities, then `updates` times
     /// gradient and optimizer step, each on its share of the sequences.
     ///
-    /// What the reference drew itself, as an agent does before its first update in a phase (`by_reference`), has its
-    /// log-probabilities already: those it was sampled with.
-    pub async fn learn(&self, place: Place, scored: &[Scored<'_>], by_reference: bool, recipe: &Recipe) -> Result<Learned, EvolveError> {
+    /// Before an agent's first update in a phase it is the reference itself, and what it drew has the reference's log-probabilities
+    /// already: those it was sampled with.
+    pub async fn learn(&self, place: Place, scored: &[Scored<'_>], recipe: &Recipe) -> Result<Learned, EvolveError> {
         let adapter = self.in_training(place.phase);
         self.tell_training(place, 0, scored.len());
-        let references = match by_reference {
+        let references = match self.is_its_reference(place.phase) {
             true => scored.iter().map(|scored| scored.trajectory.logprobs.clone()).collect(),
             false => self.reference_logprobs(scored, recipe.reference).await?,
         };

@@ -4,30 +4,36 @@
 pub const CURRICULUM_SYSTEM: &str = "You write original mathematics problems.";
 
 /// User turn of the curriculum agent. The examples, written for this prompt, show the form better than a description of it does.
+/// They are problems that a program solves and a guess does not: those are what teaches the executor to use its tool.
 /// It says nothing about the solver: small models write such remarks into their problems.
 pub const CURRICULUM_USER: &str = "\
-Write one new mathematics problem about the topic. It states every number that is needed, takes several steps to solve, and its \
-answer is one number. Use exactly this form:
+Write one new mathematics problem about the topic. It states every number that is needed, a short program can compute its answer, \
+and the answer is one number. Use exactly this form:
 
-Topic: planting trees
+Topic: multiples and divisors
 <question>
-A park has 6 rows with 15 trees each. A storm breaks a third of the trees, and then the gardeners plant 4 new ones every day for 3 days. \
-How many trees stand in the park now?
+How many whole numbers from 10 to 500 are multiples of 6 but not of 4?
 </question>
-\\boxed{72}
+\\boxed{41}
 
-Topic: renting a boat
+Topic: buying fruit
 <question>
-Lena rents a boat. The first hour costs 20 dollars and every further hour 12 dollars, and she has a voucher for 25% off the whole price. \
-She pays 51 dollars. For how many hours did she rent the boat?
+Mia buys 7 bags with 12 apples in each. She gives a third of all her apples to her neighbours and then eats 5 of those that are left. \
+How many apples does she still have?
 </question>
-\\boxed{5}
+\\boxed{51}
 
-Topic: the sum of digits
+Topic: equations
 <question>
-How many whole numbers from 10 to 500 have digits whose sum is 7?
+Solve the equation 17x - 45 = 6x + 142 for x.
 </question>
-\\boxed{29}
+\\boxed{17}
+
+Topic: sums of cubes
+<question>
+What is the sum of the cubes of all odd numbers from 1 to 19?
+</question>
+\\boxed{19900}
 
 Topic: {topic}";
 
@@ -42,47 +48,47 @@ pub const TOPICS: [&str; 36] = [
     "the ages of people in a family",
     "a recipe and its quantities",
     "saving money week by week",
-    "a garden, its area and its fence",
-    "boxes, tanks and their volumes",
-    "people or machines that work together",
+    "boxes and the things in them",
     "a school and its classes",
-    "a farm and its animals",
-    "a trip in several parts",
-    "profit and loss of a shop",
-    "the games and points of a team",
+    "a shop and its profit",
+    "the points of a team",
     "an equation with one unknown",
     "two equations with two unknowns",
     "a quadratic equation",
-    "the value of an expression",
+    "the value of an expression with brackets",
+    "the product of large numbers",
+    "a long sum of different numbers",
     "fractions",
     "ratios and proportions",
+    "percentages",
     "the average of several numbers",
     "the least common multiple",
     "the greatest common divisor",
-    "divisors of a number",
-    "remainders of a division",
+    "the divisors of a number",
+    "the remainder of a division",
     "prime numbers",
+    "multiples between two numbers",
+    "square numbers and cubes",
+    "the digits of a number",
     "numbers written in another base",
-    "a sequence and its next term",
+    "a sequence and its terms",
     "the sum of many terms",
-    "powers and growth",
+    "powers and factorials",
     "counting arrangements or choices",
-    "the probability of dice, coins or cards",
-    "triangles and circles",
-    "days of the week and dates",
+    "the probability of dice or cards",
 ];
 
 /// System turn of the executor.
 pub const EXECUTOR_SYSTEM: &str = "\
-You are a helpful assistant who solves problems step by step, and who can run Python: a ```python block that you write is run, and you \
-are shown what it prints in an ```output block. End with the final answer in \\boxed{}.";
+You solve problems with brief reasoning and Python. A ```python block that you write is run for you, and what it prints comes back in \
+an ```output block. Never write an ```output block yourself. numpy and sympy are installed.";
 
-/// User turn of the executor. Steps before the program: a program alone is shorter, but its errors are alike, and a vote of several
-/// answers mends few of them. docs/results.md compares such prompts.
+/// User turn of the executor: plain words, which leave it to the model when to program. docs/results.md compares such prompts.
 pub const EXECUTOR_USER: &str = "\
 {question}
 
-First write down the steps of the solution, briefly. Then write a short ```python program that follows them and prints the answer.";
+Think in one or two sentences. Then compute with a short ```python block that prints the result. When you have seen its ```output, \
+end with the final answer in \\boxed{}.";
 
 /// Whether a question asks for a proof, which no vote can label.
 pub fn asks_for_proof(question: &str) -> bool {

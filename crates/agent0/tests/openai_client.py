@@ -74,7 +74,7 @@ def a_seed_repeats():
 
 
 def choices_and_logprobs():
-    answer = chat(RHYME, n=2, seed=1, temperature=1.0, max_tokens=16, logprobs=True)
+    answer = chat(RHYME, n=2, seed=1, temperature=1.0, max_tokens=16, logprobs=True, extra_body={"tool": False})
     assert [choice.index for choice in answer.choices] == [0, 1]
     assert answer.choices[0].message.content != answer.choices[1].message.content
     for choice in answer.choices:

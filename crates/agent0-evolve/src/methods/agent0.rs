@@ -59,7 +59,7 @@ async fn curriculum_phase(run: &mut Run<'_>, t: usize) -> Result<()> {
 
         let learned = match curriculum::reason_to_skip(&parts, &scored) {
             Some(reason) => Learned::skipped(reason),
-            None => run.learn(step, &scored, run.is_its_reference(step.phase), &recipe).await?,
+            None => run.learn(step, &scored, &recipe).await?,
         };
         let fates = curriculum::fates(run, t, &proposals, &attempts)?;
         run.finish(step, learned, curriculum::findings(&proposals, &tasks, &attempts, &parts, &fates)).await?;
@@ -108,13 +108,14 @@ async fn executor_phase(run: &mut Run<'_>, t: usize) -> Result<()> {
         budget: run.config.rollout.max_tokens,
     };
     for step in run.steps_left(config.steps) {
-        // pi_phi, as it is now, answers each task of the step G times, with the tool. In the first pass it need not: the answers
-        // that the tasks were chosen by are its own.
-        let (pass, tasks) = executor::choose(&frontier, step, config.tasks_per_step, run.config.seed);
-        let reused = config.reuse_answers && pass == 0;
-        let groups = match reused {
-            true => executor::answers_of_frontier(run, &tasks)?,
-            false => run.answer(step, &executor::questions(&tasks), config.group_size, run.executor.live()).await?,
+        // pi_phi, as it is now, answers each task of the step G times, with the tool. To begin with it need not: the answers that
+        // the frontier was chosen by are its own, and one step can learn from all of them.
+        let (tasks, groups) = if config.reuse_answers && step.step == 1 {
+            (frontier.clone(), executor::answers_of_frontier(run, &frontier)?)
+        } else {
+            let tasks = executor::choose(&frontier, step, config.tasks_per_step, run.config.seed);
+            let groups = run.answer(step, &executor::questions(&tasks), config.group_size, run.executor.live()).await?;
+            (tasks, groups)
         };
 
         // r = 1 where the answer is the task's label; doubtful labels teach less and may explore more.
@@ -131,7 +132,7 @@ async fn executor_phase(run: &mut Run<'_>, t: usize) -> Result<()> {
 
         let learned = match executor::reason_to_skip(&r, &scored) {
             Some(reason) => Learned::skipped(reason),
-            None => run.learn(step, &scored, reused || run.is_its_reference(step.phase), &recipe).await?,
+            None => run.learn(step, &scored, &recipe).await?,
         };
         run.finish(step, learned, executor::findings(&tasks, &groups, &r)).await?;
     }

@@ -10,14 +10,14 @@ use crate::run::{Findings, Run};
 use crate::sampling::GRADED_AT_ONCE;
 use crate::store::{FrontierTask, TaskRecord};
 
-/// The pass over the frontier that a step belongs to, from 0, and the step's tasks: the frontier is shuffled for each pass, and a
-/// step takes the next `n`. What is left at the end of a pass and would not fill a step waits for another pass.
-pub fn choose(frontier: &[FrontierTask], step: Place, n: usize, run_seed: u64) -> (usize, Vec<FrontierTask>) {
+/// A step's tasks: the frontier is shuffled for each pass over it, and a step takes the next `n`. What is left at the end of a pass
+/// and would not fill a step waits for another pass.
+pub fn choose(frontier: &[FrontierTask], step: Place, n: usize, run_seed: u64) -> Vec<FrontierTask> {
     let n = n.min(frontier.len()).max(1);
     let steps_in_pass = (frontier.len() / n).max(1);
     let (pass, within) = ((step.step - 1) / steps_in_pass, (step.step - 1) % steps_in_pass);
     let order = Seed::root(run_seed).child(step.iteration).child("order").child(pass).shuffled(frontier.len());
-    (pass, order.iter().skip(within * n).take(n).map(|&task| frontier[task].clone()).collect())
+    order.iter().skip(within * n).take(n).map(|&task| frontier[task].clone()).collect()
 }
 
 /// The answers that tasks of the frontier were chosen by.
@@ -110,7 +110,7 @@ mod tests {
 
     fn chosen(frontier: &[FrontierTask], step: usize, n: usize) -> Vec<String> {
         let step = Place { iteration: 1, phase: Phase::Executor, step };
-        choose(frontier, step, n, 7).1.into_iter().map(|task| task.question).collect()
+        choose(frontier, step, n, 7).into_iter().map(|task| task.question).collect()
     }
 
     #[test]
