@@ -21,4 +21,5 @@ pub use error::AnswerError;
 pub use grader::{By, Clusters, Decision, Grader, Judge};
 pub use math_verify::MathVerify;
 pub use normal::normalise;
+pub use number::is_number;
 pub use verdict::{Verdict, fast};

@@ -3,7 +3,7 @@
 //!
 //! Works on a flat list of tokens, so that no nesting is too deep, in linear time.
 
-use crate::number::number;
+use crate::number::is_number;
 
 /// The normal form of an answer (algorithm.md section 8, step 1).
 ///
@@ -167,7 +167,11 @@ fn without_text(tokens: Vec<Token<'_>>) -> Vec<Token<'_>> {
         match group {
             Some((start, end)) => {
                 // Only the first group can follow a bare number.
-                if !seen_text && is_unit(&tokens[start + 1..end]) && only_units_follow(&tokens, &closing, end + 1) && is_number(&out) {
+                if !seen_text
+                    && is_unit(&tokens[start + 1..end])
+                    && only_units_follow(&tokens, &closing, end + 1)
+                    && is_number(&out.concat())
+                {
                     return out;
                 }
                 seen_text = true;
@@ -213,10 +217,6 @@ fn only_units_follow(tokens: &[Token], closing: &[Option<usize>], mut at: usize)
         };
     }
     true
-}
-
-fn is_number(tokens: &[Token]) -> bool {
-    number(&normalise(&tokens.concat())).is_some()
 }
 
 /// Writes braces around an exponent with a minus: what is meant by `10^-3` is `10^{-3}`.

@@ -95,6 +95,9 @@ pub struct Prompts {
     /// What tasks are to be about. The proposals of a batch go through them in an order drawn by the seed.
     #[serde(default)]
     pub topics: Vec<String>,
+    /// Whether tasks are to be answered by one number. Other texts then fail the format gate, and other votes are no label.
+    #[serde(default)]
+    pub numbers_only: bool,
     /// System turn of the executor.
     pub executor_system: String,
     /// User turn of the executor; `{question}` is replaced by the task.
@@ -110,6 +113,11 @@ impl Prompts {
     /// Whether the curriculum agent is shown this question, as an example: to write it down is no new task.
     pub fn shows(&self, question: &str) -> bool {
         self.curriculum_user.contains(question)
+    }
+
+    /// Whether a task may have this answer.
+    pub fn admits(&self, answer: &str) -> bool {
+        !self.numbers_only || agent0_answers::is_number(answer)
     }
 
     /// What the curriculum agent is asked for a task with: one chat for each topic, or a single one where there are none.
@@ -261,6 +269,7 @@ impl Default for Config {
                 curriculum_system: prompts::CURRICULUM_SYSTEM.into(),
                 curriculum_user: prompts::CURRICULUM_USER.into(),
                 topics: prompts::TOPICS.map(String::from).to_vec(),
+                numbers_only: true,
                 executor_system: prompts::EXECUTOR_SYSTEM.into(),
                 executor_user: prompts::EXECUTOR_USER.into(),
             },

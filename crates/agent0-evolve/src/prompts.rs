@@ -23,6 +23,12 @@ How many apples does she still have?
 </question>
 \\boxed{51}
 
+Topic: a week of work
+<question>
+Tom works 5 hours on each of 4 days and earns 12 dollars an hour. He pays 30 dollars for the bus and spends half of the rest on food. How many dollars does he have left?
+</question>
+\\boxed{105}
+
 Topic: equations
 <question>
 Solve the equation 17x - 45 = 6x + 142 for x.
@@ -39,11 +45,12 @@ Topic: {topic}";
 
 /// What tasks are to be about: a small model that may choose writes the same few problems again and again. Stories, and exercises
 /// that are asked directly: an executor that answers stories only forgets how equations are solved.
-pub const TOPICS: [&str; 36] = [
+pub const TOPICS: [&str; 40] = [
     "buying things and paying for them",
     "a discount or a tax in percent",
     "wages and hours of work",
     "speed, distance and time",
+    "a trip in several parts",
     "sharing things among friends",
     "the ages of people in a family",
     "a recipe and its quantities",
@@ -52,14 +59,19 @@ pub const TOPICS: [&str; 36] = [
     "a school and its classes",
     "a shop and its profit",
     "the points of a team",
+    "a farm and its harvest",
+    "tickets at two prices",
+    "the pages of a book read day by day",
+    "wood, cloth or wire that is cut to pieces",
+    "filling a tank",
+    "people of whom one has several times as many as another",
+    "the bills of a month",
     "an equation with one unknown",
     "two equations with two unknowns",
-    "a quadratic equation",
     "the value of an expression with brackets",
     "the product of large numbers",
     "a long sum of different numbers",
     "fractions",
-    "ratios and proportions",
     "percentages",
     "the average of several numbers",
     "the least common multiple",
@@ -69,8 +81,6 @@ pub const TOPICS: [&str; 36] = [
     "prime numbers",
     "multiples between two numbers",
     "square numbers and cubes",
-    "the digits of a number",
-    "numbers written in another base",
     "a sequence and its terms",
     "the sum of many terms",
     "powers and factorials",

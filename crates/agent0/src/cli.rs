@@ -199,7 +199,7 @@ pub struct EvalArgs {
     /// Add the published scores of the paper to a comparison, marked as not measured.
     #[arg(long, requires = "compare")]
     pub published: bool,
-    /// Write a comparison to a file too: .md, .csv or .json.
+    /// Write a comparison to a file too: .md, .csv, .json, or .svg for a drawing.
     #[arg(long, value_name = "FILE", requires = "compare")]
     pub save: Vec<PathBuf>,
     /// Make the last line of standard output one JSON object.

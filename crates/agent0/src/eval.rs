@@ -2,6 +2,7 @@
 
 mod compare;
 mod plan;
+mod plot;
 mod show;
 
 use std::path::{Path, PathBuf};

@@ -80,7 +80,7 @@ async fn build_frontier(run: &mut Run<'_>, t: usize) -> Result<()> {
         let proposals = run.propose(round, pi_theta, n).await?;
         let tasks = frontier::sift(run, t, &proposals)?;
         let attempts = run.attempt(round, &frontier::questions(&tasks), config.samples, pi_phi).await?;
-        run.finish(round, Learned::none(), frontier::findings(&tasks, &attempts, &config)).await?;
+        run.finish(round, Learned::none(), frontier::findings(&tasks, &attempts, &run.config)).await?;
     }
     let note = frontier::report(run, t)?;
     run.end_phase(note).await

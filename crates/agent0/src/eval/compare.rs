@@ -7,6 +7,7 @@ use agent0_eval::{Results, Table};
 use agent0_evolve::find_run;
 use anyhow::{Context, bail};
 
+use super::plot;
 use crate::cli::EvalArgs;
 
 /// Runs the command.
@@ -24,7 +25,11 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
             Some("md") => table.markdown(),
             Some("csv") => table.csv(),
             Some("json") => json.clone(),
-            _ => bail!("{}: tables are written as .md, .csv or .json", path.display()),
+            Some("svg") => {
+                plot::draw(&table, path)?;
+                continue;
+            }
+            _ => bail!("{}: comparisons are written as .md, .csv, .json or .svg", path.display()),
         };
         std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
     }

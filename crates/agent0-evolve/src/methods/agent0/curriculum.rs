@@ -10,10 +10,12 @@ use crate::run::{Findings, Run};
 use crate::sampling::Attempt;
 use crate::store::TaskRecord;
 
-/// The format gate: the task in each text, where there is one. An example of the prompt, copied, is none.
+/// The format gate: the task in each text, where there is one. An example of the prompt, copied, is none, nor what has an answer that
+/// tasks may not have.
 pub fn gate(run: &Run, proposals: &[Trajectory]) -> Vec<Option<Proposal>> {
-    let new = |task: &Proposal| !run.config.prompts.shows(&task.question);
-    proposals.iter().map(|trajectory| proposal(&run.text(trajectory)).filter(new)).collect()
+    let prompts = &run.config.prompts;
+    let passes = |task: &Proposal| !prompts.shows(&task.question) && prompts.admits(&task.answer);
+    proposals.iter().map(|trajectory| proposal(&run.text(trajectory)).filter(passes)).collect()
 }
 
 /// The question of each task that passed the gate.
@@ -24,7 +26,7 @@ pub fn questions(tasks: &[Option<Proposal>]) -> Vec<Option<&str>> {
 /// What becomes of each task: it was scored, and where the frontier takes tasks of this phase too, it is kept or dropped as there.
 pub fn fates(run: &Run, t: usize, proposals: &[Trajectory], attempts: &[Option<Attempt>]) -> Result<Vec<&'static str>, EvolveError> {
     if run.config.frontier.include_curriculum {
-        return Ok(frontier::fates(&frontier::sift(run, t, proposals)?, attempts, &run.config.frontier));
+        return Ok(frontier::fates(&frontier::sift(run, t, proposals)?, attempts, &run.config));
     }
     Ok(attempts.iter().map(|attempt| if attempt.is_some() { "scored" } else { "malformed" }).collect())
 }

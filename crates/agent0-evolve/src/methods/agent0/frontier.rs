@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use agent0_rl::{Trajectory, Vote};
 
 use super::mean;
-use crate::config::FrontierConfig;
+use crate::config::Config;
 use crate::error::EvolveError;
 use crate::place::Phase;
 use crate::prompts::{asks_for_proof, is_prose};
@@ -44,6 +44,7 @@ pub fn sift(run: &Run, t: usize, proposals: &[Trajectory]) -> Result<Vec<Sifted>
         let dropped = match &task {
             None => Some("malformed"),
             Some(task) if run.config.prompts.shows(&task.question) => Some("copied"),
+            Some(task) if !run.config.prompts.admits(&task.answer) => Some("no_number"),
             Some(task) if !seen.insert(task.question.clone()) => Some("duplicate"),
             Some(task) if asks_for_proof(&task.question) => Some("proof"),
             Some(_) => None,
@@ -59,7 +60,7 @@ pub fn questions(tasks: &[Sifted]) -> Vec<Option<&str>> {
 }
 
 /// What becomes of each task, before or after it was answered.
-pub fn fates(tasks: &[Sifted], attempts: &[Option<Attempt>], config: &FrontierConfig) -> Vec<&'static str> {
+pub fn fates(tasks: &[Sifted], attempts: &[Option<Attempt>], config: &Config) -> Vec<&'static str> {
     let fate_of = |(sifted, attempt): (&Sifted, &Option<Attempt>)| match (sifted.dropped, attempt) {
         (Some(reason), _) => reason,
         (None, Some(attempt)) => fate(&attempt.vote, config),
@@ -69,18 +70,19 @@ pub fn fates(tasks: &[Sifted], attempts: &[Option<Attempt>], config: &FrontierCo
 }
 
 /// Whether an answered task is kept, or why not: only those with a label and `low <= p^ <= high` are.
-fn fate(vote: &Vote, config: &FrontierConfig) -> &'static str {
+fn fate(vote: &Vote, config: &Config) -> &'static str {
     match &vote.answer {
         None => "unanswered",
-        Some(_) if vote.p_hat < config.low => "too_hard",
-        Some(_) if vote.p_hat > config.high => "too_easy",
+        Some(_) if vote.p_hat < config.frontier.low => "too_hard",
+        Some(_) if vote.p_hat > config.frontier.high => "too_easy",
         Some(label) if is_prose(label) => "prose",
+        Some(label) if !config.prompts.admits(label) => "no_number",
         Some(_) => "kept",
     }
 }
 
 /// What is recorded of a round.
-pub fn findings(tasks: &[Sifted], attempts: &[Option<Attempt>], config: &FrontierConfig) -> Findings {
+pub fn findings(tasks: &[Sifted], attempts: &[Option<Attempt>], config: &Config) -> Findings {
     let records: Vec<TaskRecord> = tasks
         .iter()
         .zip(fates(tasks, attempts, config))
@@ -155,11 +157,11 @@ impl Run<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::config::{Config, Prompts};
 
     #[test]
     fn the_band_includes_its_ends() {
-        let config = Config::default().frontier;
+        let config = Config::default();
         let vote = |votes: usize, answer: Option<&str>| Vote {
             answer: answer.map(str::to_owned),
             votes,
@@ -172,5 +174,9 @@ mod tests {
         assert_eq!(fates, ["too_hard", "kept", "kept", "too_easy"]);
         assert_eq!(fate(&vote(0, None), &config), "unanswered");
         assert_eq!(fate(&vote(5, Some("it grows because the base is larger than one")), &config), "prose");
+        assert_eq!(fate(&vote(5, Some("2, 3")), &config), "kept");
+        let prompts = Prompts { numbers_only: true, ..config.prompts };
+        let config = Config { prompts, ..config };
+        assert_eq!(["2, 3", "1/2"].map(|label| fate(&vote(5, Some(label)), &config)), ["no_number", "kept"]);
     }
 }
