@@ -174,9 +174,8 @@ mod tests {
         assert_eq!(fates, ["too_hard", "kept", "kept", "too_easy"]);
         assert_eq!(fate(&vote(0, None), &config), "unanswered");
         assert_eq!(fate(&vote(5, Some("it grows because the base is larger than one")), &config), "prose");
-        assert_eq!(fate(&vote(5, Some("2, 3")), &config), "kept");
-        let prompts = Prompts { numbers_only: true, ..config.prompts };
-        let config = Config { prompts, ..config };
         assert_eq!(["2, 3", "1/2"].map(|label| fate(&vote(5, Some(label)), &config)), ["no_number", "kept"]);
+        let prompts = Prompts { numbers_only: false, ..config.prompts };
+        assert_eq!(fate(&vote(5, Some("2, 3")), &Config { prompts, ..config }), "kept");
     }
 }
