@@ -20,6 +20,5 @@ pub use boxed::boxed;
 pub use error::AnswerError;
 pub use grader::{By, Clusters, Decision, Grader, Judge};
 pub use math_verify::MathVerify;
-pub use normal::normalise;
-pub use number::is_number;
+pub use normal::{is_number, normalise};
 pub use verdict::{Verdict, fast};

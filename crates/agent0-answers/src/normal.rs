@@ -3,7 +3,7 @@
 //!
 //! Works on a flat list of tokens, so that no nesting is too deep, in linear time.
 
-use crate::number::is_number;
+use crate::number::number;
 
 /// The normal form of an answer (algorithm.md section 8, step 1).
 ///
@@ -17,6 +17,11 @@ pub fn normalise(answer: &str) -> String {
         text.pop();
     }
     without_thousands(text)
+}
+
+/// Whether an answer, as a text gives it, is one exact number.
+pub fn is_number(answer: &str) -> bool {
+    number(&normalise(answer)).is_some()
 }
 
 /// A command with its backslash, one other character, or a space.
@@ -335,7 +340,17 @@ fn without_thousands(text: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::normalise;
+    use super::{is_number, normalise};
+
+    #[test]
+    fn answers_of_texts_are_told_from_numbers() {
+        for answer in ["$1,250", "12\\text{ cm}", "50\\%", "\\dfrac{1}{2}"] {
+            assert!(is_number(answer), "{answer}");
+        }
+        for answer in ["2^3 \\times 5", "2, 3", "\\text{False}", "4:1", "x = 5", ""] {
+            assert!(!is_number(answer), "{answer}");
+        }
+    }
 
     #[test]
     fn typography_goes() {

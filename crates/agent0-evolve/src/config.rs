@@ -6,7 +6,7 @@ use agent0_rl::{AdpoParams, Aggregation, Clip, RolloutParams, VoteRule};
 use serde::{Deserialize, Serialize};
 
 use crate::prompts;
-use crate::reward::RewardParams;
+use crate::reward::{Proposal, RewardParams};
 
 /// Everything that decides what a run computes. Stored as `config.toml` in the run's folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -111,8 +111,19 @@ impl Prompts {
     }
 
     /// Whether the curriculum agent is shown this question, as an example: to write it down is no new task.
-    pub fn shows(&self, question: &str) -> bool {
+    fn shows(&self, question: &str) -> bool {
         self.curriculum_user.contains(question)
+    }
+
+    /// Why a text's task is none to these prompts, if so.
+    pub fn refuse(&self, task: &Proposal) -> Option<&'static str> {
+        if self.shows(&task.question) {
+            Some("copied")
+        } else if !self.admits(&task.answer) {
+            Some("no_number")
+        } else {
+            None
+        }
     }
 
     /// Whether a task may have this answer.

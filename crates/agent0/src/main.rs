@@ -17,6 +17,7 @@ mod solve;
 mod speech;
 mod stop;
 mod subject;
+mod svg;
 mod terminal;
 
 use std::process::ExitCode;

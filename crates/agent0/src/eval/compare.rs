@@ -25,10 +25,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
             Some("md") => table.markdown(),
             Some("csv") => table.csv(),
             Some("json") => json.clone(),
-            Some("svg") => {
-                plot::draw(&table, path)?;
-                continue;
-            }
+            Some("svg") => plot::draw(&table)?,
             _ => bail!("{}: comparisons are written as .md, .csv, .json or .svg", path.display()),
         };
         std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;

@@ -1,12 +1,11 @@
 //! A comparison of scores as one SVG drawing: a panel for each benchmark, in it a dot with its standard error for each model, and a
 //! line where the first model stands. Chooses what is shown; `plotters` draws.
 
-use std::path::Path;
-
 use agent0_eval::{Cell, Table, TableRow};
-use anyhow::{Context as _, Result, anyhow};
-use plotters::coord::Shift;
+use anyhow::Result;
 use plotters::prelude::*;
+
+use crate::svg::{Canvas, drawn, failed};
 
 const PANELS_ABREAST: usize = 3;
 const PANEL_WIDTH: u32 = 300;
@@ -17,32 +16,27 @@ const LETTER_WIDTH: u32 = 6;
 const MEASURED: RGBColor = RGBColor(31, 97, 165);
 const PUBLISHED: RGBColor = RGBColor(120, 120, 120);
 
-/// Draws a comparison into `file`.
+/// Draws a comparison, as SVG.
 ///
 /// # Errors
-/// When the file cannot be written.
-pub fn draw(table: &Table, file: &Path) -> Result<()> {
+/// When `plotters` cannot draw it.
+pub fn draw(table: &Table) -> Result<String> {
     let longest = table.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0) as u32;
     let names = LETTER_WIDTH * longest + 10;
     let abreast = table.columns.len().clamp(1, PANELS_ABREAST);
     let deep = table.columns.len().div_ceil(abreast).max(1);
     let height = HEIGHTS.0 + HEIGHTS.1 * table.rows.len() as u32;
-    let root = SVGBackend::new(file, (abreast as u32 * (PANEL_WIDTH + names), deep as u32 * height)).into_drawing_area();
-    draw_on(&root, table, (deep, abreast), names).with_context(|| format!("drawing {}", file.display()))
+    drawn((abreast as u32 * (PANEL_WIDTH + names), deep as u32 * height), |root| {
+        let panels = root.split_evenly((deep, abreast));
+        panels.iter().zip(&table.columns).enumerate().try_for_each(|(column, (area, title))| {
+            let cells: Vec<Option<&Cell>> = table.rows.iter().map(|row| row.cells[column].as_ref()).collect();
+            draw_panel(area, title, names, &table.rows, &cells)
+        })
+    })
 }
 
-/// `names` is the width that the names of the models take.
-fn draw_on(root: &DrawingArea<SVGBackend, Shift>, table: &Table, panels: (usize, usize), names: u32) -> Result<()> {
-    root.fill(&WHITE).map_err(failed)?;
-    for (column, (area, title)) in root.split_evenly(panels).iter().zip(&table.columns).enumerate() {
-        let cells: Vec<Option<&Cell>> = table.rows.iter().map(|row| row.cells[column].as_ref()).collect();
-        draw_panel(area, title, names, &table.rows, &cells)?;
-    }
-    root.present().map_err(failed)
-}
-
-/// The cells of one column, the first row on top.
-fn draw_panel(area: &DrawingArea<SVGBackend, Shift>, title: &str, names: u32, rows: &[TableRow], cells: &[Option<&Cell>]) -> Result<()> {
+/// The cells of one column, the first row on top; `names` is the width that the names of the models take.
+fn draw_panel(area: &Canvas, title: &str, names: u32, rows: &[TableRow], cells: &[Option<&Cell>]) -> Result<()> {
     let per_cent = |share: f64| 100.0 * share;
     let spread = |cell: &Cell| cell.stderr.unwrap_or(0.0);
     let top = cells.iter().flatten().fold(0.0, |top: f64, cell| top.max(per_cent(cell.score + spread(cell))));
@@ -81,11 +75,6 @@ fn draw_panel(area: &DrawingArea<SVGBackend, Shift>, title: &str, names: u32, ro
     Ok(())
 }
 
-/// Drawing errors borrow what is drawn on.
-fn failed(error: impl std::fmt::Display) -> anyhow::Error {
-    anyhow!("{error}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,13 +90,10 @@ mod tests {
                 row("trained", vec![cell(0.5, Some(0.05)), None, cell(0.4, None), None]),
             ],
         };
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("scores.svg");
-        draw(&table, &file).unwrap();
-        let svg = std::fs::read_to_string(&file).unwrap();
+        let svg = draw(&table).unwrap();
         assert_eq!(svg.matches("<circle").count(), 4);
         assert_eq!(svg.matches("base &amp; none").count(), 4, "each panel names its rows");
         let nothing = Table { columns: Vec::new(), rows: Vec::new() };
-        draw(&nothing, &file).unwrap();
+        assert!(draw(&nothing).unwrap().starts_with("<svg"));
     }
 }

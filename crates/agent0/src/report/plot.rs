@@ -5,9 +5,10 @@ use std::path::Path;
 
 use agent0_evolve::store::Metric;
 use agent0_evolve::{Phase, Place};
-use anyhow::{Context as _, Result, anyhow};
-use plotters::coord::Shift;
+use anyhow::{Context as _, Result};
 use plotters::prelude::*;
+
+use crate::svg::{Canvas, drawn, failed};
 
 const SIZE: (u32, u32) = (1080, 640);
 const COLOURS: [RGBColor; 2] = [RGBColor(31, 97, 165), RGBColor(204, 85, 0)];
@@ -42,20 +43,14 @@ const PANELS: [Panel; 6] = [
 /// # Errors
 /// When the file cannot be written.
 pub fn draw(name: &str, metrics: &[Metric], file: &Path) -> Result<()> {
-    let root = SVGBackend::new(file, SIZE).into_drawing_area();
-    draw_on(&root, name, metrics).with_context(|| format!("drawing {}", file.display()))
+    let svg = drawn(SIZE, |root| {
+        let root = root.titled(name, ("sans-serif", 20)).map_err(failed)?;
+        root.split_evenly((2, 3)).iter().zip(&PANELS).try_for_each(|(area, panel)| draw_panel(area, panel, metrics))
+    })?;
+    std::fs::write(file, svg).with_context(|| format!("drawing {}", file.display()))
 }
 
-fn draw_on(root: &DrawingArea<SVGBackend, Shift>, name: &str, metrics: &[Metric]) -> Result<()> {
-    root.fill(&WHITE).map_err(failed)?;
-    let root = root.titled(name, ("sans-serif", 20)).map_err(failed)?;
-    for (area, panel) in root.split_evenly((2, 3)).iter().zip(&PANELS) {
-        draw_panel(area, panel, metrics)?;
-    }
-    root.present().map_err(failed)
-}
-
-fn draw_panel(area: &DrawingArea<SVGBackend, Shift>, panel: &Panel, metrics: &[Metric]) -> Result<()> {
+fn draw_panel(area: &Canvas, panel: &Panel, metrics: &[Metric]) -> Result<()> {
     let places = places(panel.phase, metrics);
     let curves: Vec<Vec<(f64, f64)>> = panel.curves.iter().map(|(_, metric)| curve(&places, metric, metrics)).collect();
     let top = curves.iter().flatten().fold(0.0, |top: f64, &(_, y)| top.max(y));
@@ -122,11 +117,6 @@ fn curve(places: &[Place], metric: &str, metrics: &[Metric]) -> Vec<(f64, f64)> 
         }
     };
     (1..).zip(places).filter_map(|(x, &place)| Some((f64::from(x), value(place)?))).collect()
-}
-
-/// Drawing errors borrow what is drawn on.
-fn failed(error: impl std::fmt::Display) -> anyhow::Error {
-    anyhow!("{error}")
 }
 
 #[cfg(test)]

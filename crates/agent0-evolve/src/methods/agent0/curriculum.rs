@@ -10,11 +10,9 @@ use crate::run::{Findings, Run};
 use crate::sampling::Attempt;
 use crate::store::TaskRecord;
 
-/// The format gate: the task in each text, where there is one. An example of the prompt, copied, is none, nor what has an answer that
-/// tasks may not have.
+/// The format gate: the task in each text, where there is one that the prompts do not refuse.
 pub fn gate(run: &Run, proposals: &[Trajectory]) -> Vec<Option<Proposal>> {
-    let prompts = &run.config.prompts;
-    let passes = |task: &Proposal| !prompts.shows(&task.question) && prompts.admits(&task.answer);
+    let passes = |task: &Proposal| run.config.prompts.refuse(task).is_none();
     proposals.iter().map(|trajectory| proposal(&run.text(trajectory)).filter(passes)).collect()
 }
 

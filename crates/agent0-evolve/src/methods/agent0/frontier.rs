@@ -43,11 +43,9 @@ pub fn sift(run: &Run, t: usize, proposals: &[Trajectory]) -> Result<Vec<Sifted>
         let task = proposal(&run.text(trajectory));
         let dropped = match &task {
             None => Some("malformed"),
-            Some(task) if run.config.prompts.shows(&task.question) => Some("copied"),
-            Some(task) if !run.config.prompts.admits(&task.answer) => Some("no_number"),
-            Some(task) if !seen.insert(task.question.clone()) => Some("duplicate"),
-            Some(task) if asks_for_proof(&task.question) => Some("proof"),
-            Some(_) => None,
+            Some(task) => (run.config.prompts.refuse(task))
+                .or_else(|| (!seen.insert(task.question.clone())).then_some("duplicate"))
+                .or_else(|| asks_for_proof(&task.question).then_some("proof")),
         };
         Sifted { task, dropped }
     };
@@ -157,7 +155,7 @@ impl Run<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Prompts};
+    use crate::config::Prompts;
 
     #[test]
     fn the_band_includes_its_ends() {
