@@ -2,21 +2,39 @@
 //! column is bold. Each score is held against the first model's with the same use of the tool, on the questions that both were asked;
 //! the first model's own second row against its first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
 use crate::benchmark::benchmarks;
 use crate::paired::{Difference, Test, compare};
-use crate::published::PUBLISHED;
+use crate::published::{PUBLISHED, Published};
 use crate::results::Results;
-use crate::score::{Score, Tool};
+use crate::score::{Averages, Score, Tool};
 
-/// Name of the column with the mean of the seven benchmarks of mathematics.
-const MATH_AVG: &str = "MATH AVG";
-/// Name of the column with the mean over fields.
-const OVERALL_AVG: &str = "Overall AVG";
+/// What a column holds.
+#[derive(Debug, Clone, PartialEq)]
+enum Column {
+    /// The score of one benchmark, or the average over several.
+    Of(Vec<String>),
+    /// The mean of the seven benchmarks of mathematics.
+    Math,
+    /// The mean over fields.
+    Overall,
+}
+
+impl Column {
+    fn title(&self) -> String {
+        let title = |name: &String| benchmarks().iter().find(|b| b.name == name).map_or(name.clone(), |b| b.title.to_owned());
+        match self {
+            Self::Of(names) if names.len() == 1 => title(&names[0]),
+            Self::Of(names) => format!("average of {}", names.iter().map(title).collect::<Vec<_>>().join(", ")),
+            Self::Math => "MATH AVG".to_owned(),
+            Self::Overall => "Overall AVG".to_owned(),
+        }
+    }
+}
 
 /// A comparison of scores.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -45,7 +63,7 @@ pub struct Cell {
     pub score: f64,
     /// Its standard error, where there is one.
     pub stderr: Option<f64>,
-    /// Questions it was measured on; 0 for averages and published scores.
+    /// Questions it was measured on; 0 for published scores and the averages of the published table.
     pub questions: usize,
     /// Whether no measured row has a higher score in this column.
     pub best: bool,
@@ -77,30 +95,30 @@ impl From<Difference> for Delta {
 }
 
 impl Table {
-    /// Compares results, the first being what the others are held against; with the published rows below if wanted.
-    pub fn new(results: &[Results], published: bool) -> Self {
-        let names = columns(results, published);
+    /// Compares results, the first being what the others are held against; with a column for the average over the benchmarks named in
+    /// `average`, if any are, and with the published rows below if wanted.
+    pub fn new(results: &[Results], average_of: &[String], published: bool) -> Self {
+        let columns = columns(results, average_of, published);
         let mut rows = Vec::new();
         for (index, of) in results.iter().enumerate() {
             let mut tools = [Tool::Off, Tool::On].into_iter().filter(|tool| of.results.iter().any(|score| score.tool == *tool));
             if index == 0 {
                 let first = tools.next();
-                rows.extend(first.map(|tool| measured_row(of, tool, None, &names)));
-                rows.extend(tools.map(|tool| measured_row(of, tool, first.map(|first| (of, first)), &names)));
+                rows.extend(first.map(|tool| measured_row(of, tool, None, &columns)));
+                rows.extend(tools.map(|tool| measured_row(of, tool, first.map(|first| (of, first)), &columns)));
             } else {
-                rows.extend(tools.map(|tool| measured_row(of, tool, Some((&results[0], tool)), &names)));
+                rows.extend(tools.map(|tool| measured_row(of, tool, Some((&results[0], tool)), &columns)));
             }
         }
-        mark_best(&mut rows, names.len());
+        mark_best(&mut rows, columns.len());
         if published {
             rows.extend(PUBLISHED.iter().map(|row| TableRow {
                 name: format!("{} (published, not measured)", row.name),
                 measured: false,
-                cells: names.iter().map(|name| Some(plain_cell(average(name, &row.averages()).or_else(|| row.score(name))?))).collect(),
+                cells: columns.iter().map(|column| published_score(row, column).map(plain_cell)).collect(),
             }));
         }
-        let title = |name: &String| benchmarks().iter().find(|b| b.name == name).map_or(name.clone(), |b| b.title.to_owned());
-        Self { columns: names.iter().map(title).collect(), rows }
+        Self { columns: columns.iter().map(Column::title).collect(), rows }
     }
 
     /// The table in Markdown, with a line on how to read it.
@@ -111,7 +129,7 @@ impl Table {
             let _ = writeln!(text, "| {} | {} |", row.name.replace('|', "\\|"), cells.join(" | "));
         }
         text + "\nAccuracy in per cent ± standard error; bold: the best measured. In brackets: against the first model with the same use \
-                of the tool, its own second row against its first, on the questions that both were asked, * p < 0.05, ** p < 0.01 (McNemar's exact test; the paired bootstrap where questions have several answers).\n"
+                of the tool, its own second row against its first, on the questions that both were asked, * p < 0.05, ** p < 0.01 (McNemar's exact test; the paired bootstrap for averages and where questions have several answers).\n"
     }
 
     /// The table as comma-separated values, one line for each cell.
@@ -140,54 +158,59 @@ impl Table {
 }
 
 /// The columns that have a score: benchmarks in the published order, files of the user's by name, then the averages.
-fn columns(results: &[Results], published: bool) -> Vec<String> {
-    let scored = |name: &str| results.iter().flat_map(|of| &of.results).any(|score| score.bench == name);
-    let known = benchmarks().iter().map(|b| b.name.to_owned());
-    let known: Vec<String> =
-        known.filter(|name| scored(name) || published && PUBLISHED.iter().any(|row| row.score(name).is_some())).collect();
-    let own: BTreeMap<&str, ()> = results
-        .iter()
-        .flat_map(|of| &of.results)
-        .map(|s| (s.bench.as_str(), ()))
-        .filter(|(name, ())| !known.iter().any(|k| k == name))
-        .collect();
-    let has_average = |name: &str| {
-        published || results.iter().any(|of| [Tool::Off, Tool::On].iter().any(|tool| average(name, &of.averages(*tool)).is_some()))
-    };
-    let averages = [MATH_AVG, OVERALL_AVG].into_iter().filter(|name| has_average(name)).map(str::to_owned);
-    let own: Vec<String> = own.into_keys().map(str::to_owned).collect();
-    known.iter().cloned().chain(own).chain(averages).collect()
+fn columns(results: &[Results], average_of: &[String], published: bool) -> Vec<Column> {
+    let scored: BTreeSet<&str> = results.iter().flat_map(|of| &of.results).map(|score| score.bench.as_str()).collect();
+    let known = |name: &str| benchmarks().iter().any(|b| b.name == name);
+    let shown = |name: &str| scored.contains(name) || published && PUBLISHED.iter().any(|row| row.score(name).is_some());
+    let averages = |of: &Results| [Tool::Off, Tool::On].map(|tool| of.averages(tool));
+    let has = |average: fn(&Averages) -> Option<f64>| published || results.iter().flat_map(averages).any(|of| average(&of).is_some());
+    let of_one = |name: &str| Column::Of(vec![name.to_owned()]);
+    let mut columns: Vec<Column> = benchmarks().iter().filter(|b| shown(b.name)).map(|b| of_one(b.name)).collect();
+    columns.extend(scored.iter().filter(|name| !known(name)).map(|name| of_one(name)));
+    columns.extend((!average_of.is_empty()).then(|| Column::Of(average_of.to_vec())));
+    columns.extend(has(|of| of.math).then_some(Column::Math));
+    columns.extend(has(|of| of.overall).then_some(Column::Overall));
+    columns
 }
 
-fn average(column: &str, of: &crate::Averages) -> Option<f64> {
+/// What others have published for a column.
+fn published_score(row: &Published, column: &Column) -> Option<f64> {
     match column {
-        MATH_AVG => of.math,
-        OVERALL_AVG => of.overall,
-        _ => None,
+        Column::Of(names) if names.len() == 1 => row.score(&names[0]),
+        Column::Of(_) => None,
+        Column::Math => row.averages().math,
+        Column::Overall => row.averages().overall,
     }
 }
 
 /// The scores of a model, each held against those of `base`.
-fn measured_row(of: &Results, tool: Tool, base: Option<(&Results, Tool)>, columns: &[String]) -> TableRow {
-    let averages = of.averages(tool);
-    let cell = |column: &String| {
-        if let Some(score) = average(column, &averages) {
-            return Some(plain_cell(score));
-        }
-        let score = of.score(column, tool)?;
-        let base = base.and_then(|(base, base_tool)| base.score(column, base_tool));
-        Some(Cell {
-            stderr: score.stderr,
-            questions: score.rows,
-            delta: base.and_then(|base| compare(&pairs(base, score))).map(Delta::from),
-            ..plain_cell(score.accuracy)
-        })
+fn measured_row(of: &Results, tool: Tool, base: Option<(&Results, Tool)>, columns: &[Column]) -> TableRow {
+    let cell = |column: &Column| match column {
+        Column::Of(names) => measured_cell(of, tool, base, names),
+        Column::Math => of.averages(tool).math.map(plain_cell),
+        Column::Overall => of.averages(tool).overall.map(plain_cell),
     };
     let with = match tool {
         Tool::On => "tool",
         Tool::Off => "no tool",
     };
     TableRow { name: format!("{} ({with})", of.subject.name), measured: true, cells: columns.iter().map(cell).collect() }
+}
+
+/// The average over benchmarks, held against that of `base`; `None` unless all of them are scored.
+fn measured_cell(of: &Results, tool: Tool, base: Option<(&Results, Tool)>, names: &[String]) -> Option<Cell> {
+    let scores = |of: &Results, tool| names.iter().map(|name| of.score(name, tool).cloned()).collect::<Option<Vec<Score>>>();
+    let own = scores(of, tool)?;
+    let base = base.and_then(|(base, tool)| scores(base, tool));
+    let delta = base.and_then(|base| compare(&base.iter().zip(&own).map(|(base, own)| pairs(base, own)).collect::<Vec<_>>()));
+    let n = own.len() as f64;
+    let variance: Option<f64> = own.iter().map(|score| score.stderr.map(|stderr| stderr * stderr)).sum();
+    Some(Cell {
+        stderr: variance.map(|variance| variance.sqrt() / n),
+        questions: own.iter().map(|score| score.rows).sum(),
+        delta: delta.map(Delta::from),
+        ..plain_cell(own.iter().map(|score| score.accuracy).sum::<f64>() / n)
+    })
 }
 
 fn plain_cell(score: f64) -> Cell {
@@ -266,7 +289,7 @@ mod tests {
         let without = |score: Score| Score { tool: Tool::Off, ..score };
         let base = results("base", vec![bench("gsm8k", 10, 40), without(bench("gsm8k", 4, 40)), bench("mine", 1, 2)]);
         let better = results("a, b", vec![bench("gsm8k", 10, 20), without(bench("gsm8k", 30, 40))]);
-        let table = Table::new(&[base, better], false);
+        let table = Table::new(&[base, better], &[], false);
         assert_eq!(table.columns, ["GSM8K", "mine"]);
         let names: Vec<&str> = table.rows.iter().map(|row| row.name.as_str()).collect();
         assert_eq!(names, ["base (no tool)", "base (tool)", "a, b (no tool)", "a, b (tool)"]);
@@ -286,12 +309,30 @@ mod tests {
     #[test]
     fn published_rows_are_marked_and_never_the_best() {
         let base = results("base", vec![bench("bbeh", 1, 100)]);
-        let table = Table::new(&[base], true);
+        let table = Table::new(&[base], &[], true);
         assert_eq!(table.columns, ["SuperGPQA", "MMLU-Pro", "BBEH", "MATH AVG", "Overall AVG"]);
         let (measured, published): (Vec<_>, Vec<_>) = table.rows.iter().partition(|row| row.measured);
         assert_eq!((measured.len(), published.len()), (1, 6));
         assert!(measured[0].cells[2].as_ref().unwrap().best);
         assert!(published.iter().all(|row| row.name.ends_with("(published, not measured)")));
         assert!(published.iter().flat_map(|row| row.cells.iter().flatten()).all(|cell| !cell.best && cell.delta.is_none()));
+    }
+
+    #[test]
+    fn an_average_is_over_the_named_benchmarks_and_needs_all_of_them() {
+        let base = results("base", vec![bench("gsm8k", 10, 40), bench("mine", 50, 100)]);
+        let better = results("better", vec![bench("gsm8k", 30, 40), bench("mine", 50, 100)]);
+        let partial = results("partial", vec![bench("gsm8k", 40, 40)]);
+        let table = Table::new(&[base, better, partial], &["gsm8k".into(), "mine".into()], false);
+        assert_eq!(table.columns, ["GSM8K", "mine", "average of GSM8K, mine"]);
+        let cell = |row: usize| table.rows[row].cells[2].clone();
+        let (first, second) = (cell(0).unwrap(), cell(1).unwrap());
+        assert_eq!((first.score, first.questions, first.delta), (0.375, 140, None));
+        let stderr = (0.25 * 0.75 / 39.0 + 0.5 * 0.5 / 99.0f64).sqrt() / 2.0;
+        assert!((first.stderr.unwrap() - stderr).abs() < 1e-12, "{first:?}");
+        let delta = second.delta.unwrap();
+        assert_eq!((second.score, second.best, delta.delta, delta.questions, delta.test), (0.625, true, 0.25, 140, "bootstrap"));
+        assert!(delta.p < 0.01);
+        assert_eq!(cell(2), None);
     }
 }

@@ -199,6 +199,9 @@ pub struct EvalArgs {
     /// Add the published scores of the paper to a comparison, marked as not measured.
     #[arg(long, requires = "compare")]
     pub published: bool,
+    /// Add a column to a comparison: the average over these benchmarks, each counting the same, with its significance.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", requires = "compare")]
+    pub average: Vec<String>,
     /// Write a comparison to a file too: .md, .csv, .json, or .svg for a drawing.
     #[arg(long, value_name = "FILE", requires = "compare")]
     pub save: Vec<PathBuf>,

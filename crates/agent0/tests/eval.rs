@@ -107,7 +107,8 @@ fn a_killed_evaluation_goes_on_and_a_repeated_one_gives_the_same_numbers() {
     assert_eq!(last_line(&again), report, "nothing is asked twice");
 
     let saved = ["t.md", "t.csv", "t.json", "t.svg"].iter().flat_map(|file| ["--save", file]);
-    let compared = eval(folder.path(), &["--compare", "whole", "killed", "--published", "--json"]).args(saved).output().unwrap();
+    let compared =
+        eval(folder.path(), &["--compare", "whole", "killed", "--average", "mine", "--published", "--json"]).args(saved).output().unwrap();
     assert!(compared.status.success(), "{}", stderr(&compared));
     let table = last_line(&compared);
     assert_eq!(table["rows"].as_array().unwrap().iter().filter(|row| row["measured"] == true).count(), 4);
@@ -118,6 +119,8 @@ fn a_killed_evaluation_goes_on_and_a_repeated_one_gives_the_same_numbers() {
     let file = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
     assert!(file("t.md").contains("| mine |") && file("t.csv").starts_with("model,") && file("t.json").starts_with('{'));
     assert!(file("t.svg").contains("Qwen3-8B-Base"), "{}", file("t.svg"));
+    let unknown = eval(folder.path(), &["--compare", "whole", "--average", "mine,gsm9k"]).output().unwrap();
+    assert!(!unknown.status.success() && stderr(&unknown).contains("gsm9k"), "{}", stderr(&unknown));
 }
 
 #[test]

@@ -18,7 +18,10 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
             results.push(Results::read(&folder)?);
         }
     }
-    let table = Table::new(&results, args.published);
+    if let Some(name) = args.average.iter().find(|name| !results.iter().flat_map(|of| &of.results).any(|score| score.bench == **name)) {
+        bail!("--average: none of these results has a score for `{name}`");
+    }
+    let table = Table::new(&results, &args.average, args.published);
     let json = serde_json::to_string(&table)?;
     for path in &args.save {
         let text = match path.extension().and_then(|extension| extension.to_str()) {
