@@ -228,7 +228,7 @@ fn mark_best(rows: &mut [TableRow], columns: usize) {
         let scores = rows.iter().filter_map(|row| row.cells[column].as_ref()).map(|cell| cell.score);
         let best = scores.fold(f64::NEG_INFINITY, f64::max);
         for cell in rows.iter_mut().filter_map(|row| row.cells[column].as_mut()) {
-            cell.best = cell.score == best;
+            cell.best = cell.score == best && best > 0.0;
         }
     }
 }
@@ -334,5 +334,11 @@ mod tests {
         assert_eq!((second.score, second.best, delta.delta, delta.questions, delta.test), (0.625, true, 0.25, 140, "bootstrap"));
         assert!(delta.p < 0.01);
         assert_eq!(cell(2), None);
+    }
+
+    #[test]
+    fn nothing_right_is_not_the_best() {
+        let table = Table::new(&[results("base", vec![bench("aime24", 0, 30)])], &[], false);
+        assert!(!table.rows[0].cells[0].as_ref().unwrap().best);
     }
 }
