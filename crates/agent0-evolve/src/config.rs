@@ -376,6 +376,8 @@ impl Config {
         need(self.executor.tasks_per_step > 0, "executor.tasks_per_step must be at least 1");
         need(self.executor.group_size > 1, "executor.group_size must be at least 2 (advantages compare answers to one task)");
         need(self.executor.updates_per_step > 0, "executor.updates_per_step must be at least 1");
+        let peak = self.curriculum.reward.peak;
+        need(0.0 < peak && peak < 1.0, "curriculum.reward.peak must be above 0 and below 1");
         let usable = |clip: &Clip| clip.low > 0.0 && clip.low <= 1.0 && clip.high > 0.0;
         need(usable(&self.curriculum.clip), "curriculum.clip: low must be in (0, 1] and high above 0");
         let adpo = &self.executor.adpo;

@@ -37,7 +37,8 @@ fn last_question(text: &str) -> Option<(&str, &str)> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Formula {
-    /// `R_fmt * max(0, lambda_unc R_unc + lambda_tool R_tool - R_rep)` with `R_unc = 1 - 2 |p^ - 1/2|`.
+    /// `R_fmt * max(0, lambda_unc R_unc + lambda_tool R_tool - R_rep)` with `R_unc` rising from 0 at `p^ = 0` to 1 at the peak, and
+    /// falling to 0 at `p^ = 1`: at the paper's peak of 1/2, `1 - 2 |p^ - 1/2|`.
     #[default]
     Paper,
     /// `lambda_unc R_unc + lambda_tool R_tool - R_rep` with `R_unc = min(p^, 1 - p^)`; -1 for what fails the gate.
@@ -52,6 +53,8 @@ pub struct RewardParams {
     pub formula: Formula,
     /// Weight of the uncertainty.
     pub lambda_unc: f64,
+    /// The self-consistency that is worth most, in (0, 1); the formula of the released code has its own, 1/2.
+    pub peak: f64,
     /// Weight of the tool use.
     pub lambda_tool: f64,
     /// Tool use per call.
@@ -71,7 +74,7 @@ impl Default for RewardParams {
 impl RewardParams {
     /// The paper's reward.
     pub fn paper() -> Self {
-        Self { formula: Formula::Paper, lambda_unc: 1.0, lambda_tool: 1.0, gamma: 0.1, tool_cap: 4, lambda_rep: 1.0 }
+        Self { formula: Formula::Paper, lambda_unc: 1.0, peak: 0.5, lambda_tool: 1.0, gamma: 0.1, tool_cap: 4, lambda_rep: 1.0 }
     }
 
     /// The reward of the authors' released code, without its faults.
@@ -82,7 +85,8 @@ impl RewardParams {
     /// R_unc of a task with self-consistency `p_hat`.
     fn uncertainty(&self, p_hat: f64) -> f64 {
         match self.formula {
-            Formula::Paper => 1.0 - 2.0 * (p_hat - 0.5).abs(),
+            Formula::Paper if p_hat <= self.peak => p_hat / self.peak,
+            Formula::Paper => (1.0 - p_hat) / (1.0 - self.peak),
             Formula::Code => p_hat.min(1.0 - p_hat),
         }
     }
@@ -209,5 +213,15 @@ mod tests {
         assert!((parts[1].composite - (1.0 + 0.1 * 2.5 - 0.5)).abs() < 1e-15);
         assert_eq!(rewards(&[None], &RewardParams::code())[0].composite, -1.0);
         assert!(rewards(&[], &RewardParams::paper()).is_empty());
+    }
+
+    #[test]
+    fn a_task_is_worth_most_at_the_peak_and_nothing_at_the_ends() {
+        let at = |peak: f64, p_hat: f64| RewardParams { peak, ..RewardParams::paper() }.uncertainty(p_hat);
+        for sixths in 0..=6 {
+            let p_hat = f64::from(sixths) / 6.0;
+            assert!((at(0.5, p_hat) - (1.0 - 2.0 * (p_hat - 0.5).abs())).abs() < 1e-15, "the paper's at {p_hat}");
+        }
+        assert_eq!([0.0, 0.375, 0.75, 0.875, 1.0].map(|p_hat| at(0.75, p_hat)), [0.0, 0.5, 1.0, 0.5, 0.0]);
     }
 }
