@@ -197,11 +197,15 @@ fn measured_row(of: &Results, tool: Tool, base: Option<(&Results, Tool)>, column
     TableRow { name: format!("{} ({with})", of.subject.name), measured: true, cells: columns.iter().map(cell).collect() }
 }
 
+/// The scores of all these benchmarks; `None` unless there are all.
+fn scores<'a>(of: &'a Results, tool: Tool, names: &[String]) -> Option<Vec<&'a Score>> {
+    names.iter().map(|name| of.score(name, tool)).collect()
+}
+
 /// The average over benchmarks, held against that of `base`; `None` unless all of them are scored.
 fn measured_cell(of: &Results, tool: Tool, base: Option<(&Results, Tool)>, names: &[String]) -> Option<Cell> {
-    let scores = |of: &Results, tool| names.iter().map(|name| of.score(name, tool).cloned()).collect::<Option<Vec<Score>>>();
-    let own = scores(of, tool)?;
-    let base = base.and_then(|(base, tool)| scores(base, tool));
+    let own = scores(of, tool, names)?;
+    let base = base.and_then(|(base, tool)| scores(base, tool, names));
     let delta = base.and_then(|base| compare(&base.iter().zip(&own).map(|(base, own)| pairs(base, own)).collect::<Vec<_>>()));
     let n = own.len() as f64;
     let variance: Option<f64> = own.iter().map(|score| score.stderr.map(|stderr| stderr * stderr)).sum();
