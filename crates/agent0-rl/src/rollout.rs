@@ -18,7 +18,7 @@ use crate::{Ending, Seed, Tool, ToolCall, ToolError, Trajectory};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RolloutParams {
-    /// Most tool calls; after the last one the model goes on without the tool.
+    /// Most tool calls; after the last one the model goes on without the tool. With 0 there is none.
     pub max_turns: usize,
     /// Most tokens sampled, those that are cut away included. Environment tokens do not count.
     pub max_tokens: usize,
@@ -99,6 +99,7 @@ impl Rollout<'_> {
     /// When the engine, the tokenizer or the tool fails; never because of what the model wrote.
     pub async fn run(&self, prompt: &[TokenId], seed: Seed) -> Result<Trajectory, RolloutError> {
         let Self { engine, codec, tool, weights, params, observer } = *self;
+        let tool = tool.filter(|_| params.max_turns > 0);
         let sampler = Sampler { engine, stop_tokens: codec.stop_tokens(), weights, params };
         let mut trajectory = Trajectory::new(prompt);
         let mut turn = 0u64;

@@ -123,10 +123,11 @@ async fn after_the_last_call_code_is_not_run_and_output_not_invented() {
 
 #[tokio::test]
 async fn an_output_fence_in_place_of_the_closing_one_leaves_no_block_open() {
-    let params = RolloutParams { max_turns: 0, ..RolloutParams::default() };
-    let (trajectory, engine, _) = run(&[&["```python\n2\n", "```output"], &["\\boxed{3}"]], &[], &params).await;
-    let expected = "```python\n2\n```\n```output\n[not run: all 0 tool calls are used]\n```\n\\boxed{3}";
-    assert_eq!(text(&trajectory, &engine), expected);
+    let params = RolloutParams { max_turns: 1, ..RolloutParams::default() };
+    let stretches: &[&[&str]] = &[&["```python\n1\n", "```"], &["```python\n2\n", "```output"], &["\\boxed{3}"]];
+    let (trajectory, engine, _) = run(stretches, &["a"], &params).await;
+    let end = "```python\n2\n```\n```output\n[not run: all 1 tool calls are used]\n```\n\\boxed{3}";
+    assert!(text(&trajectory, &engine).ends_with(end), "{}", text(&trajectory, &engine));
 }
 
 #[tokio::test]
@@ -201,11 +202,17 @@ async fn long_results_keep_head_and_tail() {
 
 #[tokio::test]
 async fn without_a_tool_blocks_are_just_text() {
-    let engine = ScriptedEngine::new(&[&["```python\n1\n```\n", "```output\n2\n```\n", "\\boxed{2}"]]);
+    let stretches: &[&[&str]] = &[&["```python\n1\n```\n", "```output\n2\n```\n", "\\boxed{2}"]];
+    let engine = ScriptedEngine::new(stretches);
     let trajectory = attempt(&engine, None, &RolloutParams::default()).await.unwrap();
     check_accounting(&trajectory, &engine);
     assert_eq!((trajectory.ending, trajectory.answer.as_deref()), (Ending::Boxed, Some("2")));
     assert_eq!((trajectory.sampled_tokens(), engine.requests.lock().unwrap().len()), (3, 1));
+
+    let params = RolloutParams { max_turns: 0, ..RolloutParams::default() };
+    let (no_turns, _, tool) = run(stretches, &[], &params).await;
+    assert!(tool.calls().is_empty());
+    assert_eq!(no_turns, trajectory);
 }
 
 #[tokio::test]
