@@ -353,6 +353,10 @@ mod tests {
         assert!(error.contains("steps") && error.contains("many"), "{error}");
         let error = request(&["frontier.low=0.9"]).resolve().unwrap_err().to_string();
         assert!(error.contains("frontier.low"), "{error}");
+        for peak in ["0", "1", "nan"] {
+            let error = request(&[&format!("curriculum.reward.peak={peak}")]).resolve().unwrap_err().to_string();
+            assert!(error.contains("curriculum.reward.peak"), "{error}");
+        }
         let error = request(&["executor.objective=ppo"]).resolve().unwrap_err().to_string();
         assert!(error.contains("objective") && error.contains("adpo"), "{error}");
         let error = request(&["prompts.topics=[]"]).resolve().unwrap_err().to_string();
