@@ -200,7 +200,7 @@ mod x86 {
         {1: 1 2 3} {2: 1 2 3} {3: 1 2 3} {4: 1 2}, features: "avx512f,avx512bw");
     #[rustfmt::skip]
     pub(super) static AVX512_DOT_Q8: Kernel = kernel!(tiles_of_groups of Avx512DotQ8, lanes of Avx512F32,
-        {1: 1 2 3} {2: 1 2 3} {3: 1 2 3} {4: 1 2 3}, features: "avx512f,avx512bw,avx512vnni");
+        {1: 1 2 3} {2: 1 2 3} {3: 1 2 3} {4: 1 2 3} {5: 1 2 3} {6: 1 2 3} {7: 1 2 3} {8: 1 2 3}, features: "avx512f,avx512bw,avx512vnni");
 
     struct Avx2F32;
     struct Avx2Bf16;
