@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""Repeats what docs/results.md reports: runs of the `laptop` preset from three seeds, its ablations, and the scores of their executors.
+
+Each run is one `agent0 evolve`, each score one `agent0 eval`: greedy, with the tool unless the run had none, on questions that nothing was chosen by
+(GSM8K without the 160 rows of development, and problems made by `probe.py` with a seed of their own). Other benchmarks are asked before the runs and
+after their last iteration. Everything lies in one folder; killed, the same command goes on, and what is there is not done again.
+
+    python3 bench/results.py results --fresh fresh.jsonl                       # everything, about 40 hours on two cores
+    python3 bench/results.py results --fresh fresh.jsonl --only seed-1         # one run and its scores
+    python3 bench/results.py results --fresh fresh.jsonl --dry                 # only say what would be run
+
+Benchmarks are downloaded, unless `--data BENCHMARK=FILE` names a file. Needs nothing but Python and `agent0`.
+"""
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass, field
+
+WITHOUT_TOOL = [
+    "rollout.max_turns=0",
+    'prompts.executor_system=""',
+    'prompts.executor_user="{question}\\n\\nReason step by step. End with the final answer in \\\\boxed{}."',
+]
+# What an ablation sets. Without curriculum training the frontier writes all the tasks that the curriculum phase would have.
+ABLATIONS = {
+    "no-tool": WITHOUT_TOOL,
+    "no-repetition": ["curriculum.reward.lambda_rep=0"],
+    "no-uncertainty": ["curriculum.reward.lambda_unc=0"],
+    "grpo": ["executor.objective=grpo"],
+    "fixed-curriculum": ["curriculum.steps=0", "frontier.pool=280", "frontier.max_pool=320"],
+}
+# Questions of the other benchmarks: few, for the sake of time.
+OTHERS = {"minerva": 80, "olympiadbench": 80, "amc23": 40, "aime24": 30, "mmlu_pro": 80, "supergpqa": 80, "bbeh": 40}
+HELD_OUT = ["--skip", "160", "--limit", "500"]
+ANSWERS = ["--preset", "greedy", "--max-tokens", "1024", "--max-turns", "3"]
+
+
+@dataclass
+class Run:
+    """One run of the program, of `iterations` iterations."""
+
+    name: str
+    seed: int
+    iterations: int
+    settings: list[str] = field(default_factory=list)
+
+    @property
+    def tool(self) -> str:
+        return "off" if self.settings == WITHOUT_TOOL else "on"
+
+
+RUNS = [Run(f"seed-{seed}", seed, 3) for seed in (1, 2, 3)]
+RUNS += [Run(f"{name}-{seed}", seed, 1, settings) for seed in (1, 2) for name, settings in ABLATIONS.items()]
+
+
+class Plan:
+    """The commands, in order."""
+
+    def __init__(self, args: argparse.Namespace):
+        self.args = args
+        self.files = dict(pair.split("=", 1) for pair in args.data)
+
+    def run(self, run: Run) -> None:
+        settings = [f"seed={run.seed}", f"iterations={run.iterations}", *run.settings]
+        sets = [part for setting in settings for part in ("--set", setting)]
+        self.call(["evolve", "--preset", "laptop", "--name", run.name, "--runs", self.args.folder, *sets])
+
+    def held_out(self, run: Run, iteration: int, out: str, tool: str) -> None:
+        self.score(run, iteration, out, tool, self.source("gsm8k") + HELD_OUT)
+        self.score(run, iteration, out, tool, ["--data", self.args.fresh])
+
+    def others(self, run: Run, iteration: int, out: str) -> None:
+        for bench, limit in OTHERS.items():
+            self.score(run, iteration, out, "on", self.source(bench) + ["--limit", str(limit)])
+
+    def score(self, run: Run, iteration: int, out: str, tool: str, questions: list[str]) -> None:
+        subject = ["eval", run.name, "--runs", self.args.folder, "--iteration", str(iteration)]
+        self.call([*subject, *questions, "--tool", tool, *ANSWERS, "--out", os.path.join(self.args.folder, "scores", out)])
+
+    def source(self, bench: str) -> list[str]:
+        return ["--data", f"{bench}={self.files[bench]}"] if bench in self.files else ["--bench", bench]
+
+    def call(self, arguments: list[str]) -> None:
+        command = [self.args.agent0, *arguments]
+        print("$", shlex.join(command), flush=True)
+        if not self.args.dry and (status := subprocess.run(command, check=False).returncode):
+            sys.exit(status)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", help="where runs and scores are kept")
+    parser.add_argument("--fresh", required=True, help="problems that bench/probe.py wrote")
+    parser.add_argument("--data", action="append", default=[], metavar="BENCHMARK=FILE", help="a file in place of a benchmark's download")
+    parser.add_argument("--only", nargs="+", choices=[run.name for run in RUNS], help="these runs alone")
+    parser.add_argument("--agent0", default="target/release/agent0", help="the program")
+    parser.add_argument("--dry", action="store_true", help="print the commands only")
+    args = parser.parse_args()
+    plan = Plan(args)
+    for run in RUNS:
+        if args.only and run.name not in args.only:
+            continue
+        plan.run(run)
+        whole = not run.settings
+        # The base model is the same in all runs, and scored once.
+        plan.held_out(run, 0, "base", run.tool)
+        if whole:
+            plan.others(run, 0, "base")
+        for iteration in range(1, run.iterations + 1):
+            plan.held_out(run, iteration, f"{run.name}-{iteration}", run.tool)
+        if whole:
+            plan.others(run, run.iterations, f"{run.name}-{run.iterations}")
+
+
+if __name__ == "__main__":
+    main()
