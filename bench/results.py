@@ -5,7 +5,7 @@ Each run is one `agent0 evolve`, each score one `agent0 eval`: greedy, with the 
 (GSM8K without the 160 rows of development, and problems made by `probe.py` with a seed of their own). Other benchmarks are asked before the runs and
 after their last iteration. Everything lies in one folder; killed, the same command goes on, and what is there is not done again.
 
-    python3 bench/results.py results --fresh fresh.jsonl                       # everything, about 40 hours on two cores
+    python3 bench/results.py results --fresh fresh.jsonl                       # everything, about 17 hours on two cores
     python3 bench/results.py results --fresh fresh.jsonl --only seed-1         # one run and its scores
     python3 bench/results.py results --fresh fresh.jsonl --dry                 # only say what would be run
 
@@ -30,7 +30,7 @@ ABLATIONS = {
     "no-repetition": ["curriculum.reward.lambda_rep=0"],
     "no-uncertainty": ["curriculum.reward.lambda_unc=0"],
     "grpo": ["executor.objective=grpo"],
-    "fixed-curriculum": ["curriculum.steps=0", "frontier.pool=280", "frontier.max_pool=320"],
+    "fixed-curriculum": ["curriculum.steps=0", "frontier.pool=240", "frontier.max_pool=280"],
 }
 # Questions of the other benchmarks: few, for the sake of time.
 OTHERS = {"minerva": 80, "olympiadbench": 80, "amc23": 40, "aime24": 30, "mmlu_pro": 80, "supergpqa": 80, "bbeh": 40}
