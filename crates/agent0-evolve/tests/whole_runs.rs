@@ -12,7 +12,8 @@ use fake::{ByteCodec, FakeEngine, FakeTool, Hang, Script};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
-const SETTINGS: [&str; 18] = [
+/// The sizes, and what decides how many tasks are kept.
+const SETTINGS: [&str; 21] = [
     "iterations=2",
     "seed=11",
     "keep_checkpoints=1",
@@ -22,10 +23,13 @@ const SETTINGS: [&str; 18] = [
     "curriculum.steps=2",
     "curriculum.tasks_per_step=4",
     "curriculum.samples=4",
+    "curriculum.reward.peak=0.5",
     "frontier.pool=6",
     "frontier.max_pool=10",
     "frontier.min_kept=4",
     "frontier.samples=4",
+    "frontier.low=0.45",
+    "frontier.high=0.9",
     "executor.steps=3",
     "executor.tasks_per_step=2",
     "executor.group_size=3",
