@@ -19,6 +19,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 
+# What `agent0 eval --tool off` asks, too.
 WITHOUT_TOOL = [
     "rollout.max_turns=0",
     'prompts.executor_system=""',
@@ -68,17 +69,19 @@ class Plan:
         sets = [part for setting in settings for part in ("--set", setting)]
         self.call(["evolve", "--preset", "laptop", "--name", run.name, "--runs", self.args.folder, *sets])
 
-    def held_out(self, run: Run, iteration: int, out: str, tool: str) -> None:
-        self.score(run, iteration, out, tool, self.source("gsm8k") + HELD_OUT)
-        self.score(run, iteration, out, tool, ["--data", self.args.fresh])
+    def held_out(self, run: Run, iteration: int) -> None:
+        self.score(run, iteration, self.source("gsm8k") + HELD_OUT)
+        self.score(run, iteration, ["--data", self.args.fresh])
 
-    def others(self, run: Run, iteration: int, out: str) -> None:
+    def others(self, run: Run, iteration: int) -> None:
         for bench, limit in OTHERS.items():
-            self.score(run, iteration, out, "on", self.source(bench) + ["--limit", str(limit)])
+            self.score(run, iteration, self.source(bench) + ["--limit", str(limit)])
 
-    def score(self, run: Run, iteration: int, out: str, tool: str, questions: list[str]) -> None:
+    def score(self, run: Run, iteration: int, questions: list[str]) -> None:
+        # The base model is the same in all runs: its answers are in one place, and given once.
+        out = os.path.join(self.args.folder, "scores", f"{run.name}-{iteration}" if iteration else "base")
         subject = ["eval", run.name, "--runs", self.args.folder, "--iteration", str(iteration)]
-        self.call([*subject, *questions, "--tool", tool, *ANSWERS, "--out", os.path.join(self.args.folder, "scores", out)])
+        self.call([*subject, *questions, "--tool", run.tool, *ANSWERS, "--out", out])
 
     def source(self, bench: str) -> list[str]:
         return ["--data", f"{bench}={self.files[bench]}"] if bench in self.files else ["--bench", bench]
@@ -104,15 +107,10 @@ def main() -> None:
         if args.only and run.name not in args.only:
             continue
         plan.run(run)
-        whole = not run.settings
-        # The base model is the same in all runs, and scored once.
-        plan.held_out(run, 0, "base", run.tool)
-        if whole:
-            plan.others(run, 0, "base")
-        for iteration in range(1, run.iterations + 1):
-            plan.held_out(run, iteration, f"{run.name}-{iteration}", run.tool)
-        if whole:
-            plan.others(run, run.iterations, f"{run.name}-{run.iterations}")
+        for iteration in range(run.iterations + 1):
+            plan.held_out(run, iteration)
+            if not run.settings and iteration in (0, run.iterations):
+                plan.others(run, iteration)
 
 
 if __name__ == "__main__":
