@@ -19,7 +19,7 @@ pub use packed::{Dtype, PackedMatrix};
 pub(crate) use tile::Tiles;
 
 use crate::pool::Compute;
-use operand::{Operand, operand_words};
+use operand::Operand;
 use packed::PANEL;
 use std::ops::Range;
 use tile::{Kernel, MAX_ROWS};
@@ -70,11 +70,11 @@ pub fn gemm(cx: &Compute, m: usize, x: &[f32], ldx: usize, w: &PackedMatrix, y: 
     }
     assert!(ldx >= k && x.len() >= (m - 1) * ldx + k, "x is too short for [{m}, {k}] with row stride {ldx}");
     assert!(ldy >= n && y.len() >= (m - 1) * ldy + n, "y is too short for [{m}, {n}] with row stride {ldy}");
-    let pass = (OPERAND_WORDS / (w.steps() * operand_words(w.dtype())).max(1)).next_multiple_of(CHUNK_ROWS);
+    let kernel = kernel(cx.isa(), w.dtype());
+    let pass = (OPERAND_WORDS / (w.steps() * kernel.step_words).max(1)).next_multiple_of(CHUNK_ROWS);
     for first in (0..m).step_by(pass) {
         let rows = pass.min(m - first);
-        let kernel = kernel(cx.isa(), w.dtype());
-        let x = Operand::new(cx, kernel.height(), rows, &x[first * ldx..], ldx, w);
+        let x = Operand::new(cx, kernel, rows, &x[first * ldx..], ldx, w);
         let y = Output { start: y[first * ldy..].as_mut_ptr(), ld: ldy, write };
         Product { cx, kernel, rows, x: &x, w, y }.run();
     }

@@ -5,6 +5,7 @@
 //! numbers; their integer sums are exact, so instruction sets differ in the rounding of scaled sums only.
 #![allow(unsafe_code)]
 
+use super::bytes::GROUP_ROWS;
 use super::packed::Dtype;
 use super::tile::{Arithmetic, GroupArithmetic, Kernel, Tiles, tiles, tiles_of_groups};
 use crate::cpu::Isa;
@@ -39,7 +40,7 @@ macro_rules! kernel {
             // SAFETY: the caller vouches for `t` and for the processor.
             unsafe { $tile::<$arithmetic, ROWS, VECTORS>(t) }
         }
-        Kernel { lanes: <$floats as Arithmetic>::LANES, tiles: &[$(&[$(compiled::<$rows, $vectors>),*]),*] }
+        Kernel { lanes: <$floats as Arithmetic>::LANES, step_words: <$arithmetic>::STEP_WORDS, tiles: &[$(&[$(compiled::<$rows, $vectors>),*]),*] }
     }};
 }
 
@@ -146,6 +147,7 @@ impl GroupArithmetic for Q8 {
     type Sum = [i32; 4];
     type A = [i32; 4];
     type B = [u32; 4];
+    const GROUP_WORDS: usize = GROUP_ROWS;
 
     #[inline(always)]
     unsafe fn start(from: *const u32) -> [i32; 4] {
@@ -177,7 +179,7 @@ impl GroupArithmetic for Q8 {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Arithmetic, GroupArithmetic, Kernel, Tiles, tiles, tiles_of_groups};
+    use super::{Arithmetic, GROUP_ROWS, GroupArithmetic, Kernel, Tiles, tiles, tiles_of_groups};
     use std::arch::x86_64::*;
 
     pub(super) static AVX2_F32: Kernel =
@@ -194,7 +196,7 @@ mod x86 {
         {1: 1 2 3} {2: 1 2 3} {3: 1 2 3} {4: 1 2 3} {5: 1 2 3} {6: 1 2 3} {7: 1 2 3} {8: 1 2 3}, features: "avx512f,avx512bf16");
 
     #[rustfmt::skip]
-    pub(super) static AVX2_Q8: Kernel = kernel!(tiles_of_groups of Avx2Q8, lanes of Avx2F32, {1: 1 2 3} {2: 1 2}, features: "avx2,fma");
+    pub(super) static AVX2_Q8: Kernel = kernel!(tiles_of_groups of Avx2Q8, lanes of Avx2F32, {1: 1 2 3} {2: 1 2 3} {3: 1 2} {4: 1 2}, features: "avx2,fma");
     #[rustfmt::skip]
     pub(super) static AVX512_Q8: Kernel = kernel!(tiles_of_groups of Avx512Q8, lanes of Avx512F32,
         {1: 1 2 3} {2: 1 2 3} {3: 1 2 3} {4: 1 2}, features: "avx512f,avx512bw");
@@ -365,18 +367,17 @@ mod x86 {
         };
     }
 
-    /// Bytes as 16-bit numbers, those at even and at odd places: two multiplications of pairs for four products.
+    /// Bytes as 16-bit numbers, those at even and at odd places: two multiplications of pairs for four products. Those of
+    /// activations have been widened when they were packed.
     macro_rules! widened_bytes {
-        ($vector:ty, $load:ident, $splat:ident, $left:ident, $right:ident, $sar:ident, $and:ident, $madd:ident, $add:ident) => {
+        ($vector:ty, $load:ident, $splat:ident, $right:ident, $and:ident, $madd:ident, $add:ident) => {
             type A = ($vector, $vector);
             type B = ($vector, $vector);
+            const GROUP_WORDS: usize = 2 * GROUP_ROWS;
             #[inline(always)]
             unsafe fn broadcast(a: *const u32) -> Self::A {
-                // SAFETY: the caller vouches for the instruction set and the pointer.
-                unsafe {
-                    let words = $splat(a.cast::<i32>().read_unaligned());
-                    ($sar::<8>($left::<8>(words)), $sar::<8>(words))
-                }
+                // SAFETY: the caller vouches for the instruction set and the pointer, behind which the odd places are a row of words on.
+                unsafe { ($splat(a.cast::<i32>().read_unaligned()), $splat(a.add(GROUP_ROWS).cast::<i32>().read_unaligned())) }
             }
             #[inline(always)]
             unsafe fn weights(b: *const u32) -> Self::B {
@@ -397,15 +398,15 @@ mod x86 {
     #[rustfmt::skip]
     impl GroupArithmetic for Avx2Q8 {
         byte_sums!(Avx2F32, __m256i, __m256, _mm256_set1_epi32, _mm256_cvtepi32_ps, _mm256_mul_ps, _mm256_fmadd_ps);
-        widened_bytes!(__m256i, _mm256_loadu_si256, _mm256_set1_epi32, _mm256_slli_epi16, _mm256_srli_epi16,
-            _mm256_srai_epi16, _mm256_and_si256, _mm256_madd_epi16, _mm256_add_epi32);
+        widened_bytes!(__m256i, _mm256_loadu_si256, _mm256_set1_epi32, _mm256_srli_epi16,
+            _mm256_and_si256, _mm256_madd_epi16, _mm256_add_epi32);
     }
 
     #[rustfmt::skip]
     impl GroupArithmetic for Avx512Q8 {
         byte_sums!(Avx512F32, __m512i, __m512, _mm512_set1_epi32, _mm512_cvtepi32_ps, _mm512_mul_ps, _mm512_fmadd_ps);
-        widened_bytes!(__m512i, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_slli_epi16, _mm512_srli_epi16,
-            _mm512_srai_epi16, _mm512_and_si512, _mm512_madd_epi16, _mm512_add_epi32);
+        widened_bytes!(__m512i, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_srli_epi16,
+            _mm512_and_si512, _mm512_madd_epi16, _mm512_add_epi32);
     }
 
     #[rustfmt::skip]
@@ -413,6 +414,7 @@ mod x86 {
         byte_sums!(Avx512F32, __m512i, __m512, _mm512_set1_epi32, _mm512_cvtepi32_ps, _mm512_mul_ps, _mm512_fmadd_ps);
         type A = __m512i;
         type B = __m512i;
+        const GROUP_WORDS: usize = GROUP_ROWS;
         #[inline(always)]
         unsafe fn broadcast(a: *const u32) -> __m512i {
             // SAFETY: the caller vouches for the instruction set and the pointer.

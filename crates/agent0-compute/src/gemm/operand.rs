@@ -3,12 +3,13 @@
 //! Rows go in blocks as high as a tile. Packed, a block is `[step][row]` words (see `packed` for words and steps), so that a tile
 //! reads one short stream; `f32` rows may also be read where they are, which pays when there is little to multiply with.
 //! In 8 bits a block is `[row][step]`, a step being a group: sixteen words of bytes, the scale, and `-128 * sum of bytes`, which
-//! takes back the 128 that the weights' bytes have too much.
+//! takes back the 128 that the weights' bytes have too much. Where a kernel multiplies 16-bit numbers, two words stand for one of
+//! bytes: sixteen with the bytes at even places, then sixteen with those at odd ones.
 #![allow(unsafe_code)]
 
 use super::bytes::{GROUP, GROUP_ROWS, quantize};
 use super::packed::{Dtype, PANEL, PackedMatrix};
-use super::tile::MAX_ROWS;
+use super::tile::{Kernel, MAX_ROWS};
 use crate::bf16;
 use crate::buffer::Scratch;
 use crate::cpu::simd;
@@ -49,13 +50,13 @@ pub(crate) struct Block {
 }
 
 impl<'a> Operand<'a> {
-    /// The first `rows` rows of `x` for a product with `w`, in blocks of `height`.
-    pub(crate) fn new(cx: &'a Compute, height: usize, rows: usize, x: &'a [f32], ld: usize, w: &PackedMatrix) -> Self {
+    /// The first `rows` rows of `x` for a product with `w` by `kernel`.
+    pub(crate) fn new(cx: &'a Compute, kernel: &Kernel, rows: usize, x: &'a [f32], ld: usize, w: &PackedMatrix) -> Self {
+        let (height, step_words) = (kernel.height(), kernel.step_words);
         if w.dtype() == Dtype::F32 && (w.n() <= PANEL || rows <= height) {
             return Operand::InPlace { x, height, ld };
         }
         let (k, steps, dtype) = (w.k(), w.steps(), w.dtype());
-        let step_words = operand_words(dtype);
         let row_words = steps * step_words;
         let mut scratch = cx.scratch(rows * row_words);
         let words = Shared::new(scratch.words_mut());
@@ -69,6 +70,7 @@ impl<'a> Operand<'a> {
                 match dtype {
                     Dtype::F32 => pack_f32(cx, rows, &x[first * ld..], ld, k, to),
                     Dtype::Bf16 => pack_bf16(cx, rows, &x[first * ld..], ld, k, to),
+                    Dtype::Q8 if step_words > GROUP_ROWS + 2 => pack_q8_widened(cx, rows, &x[first * ld..], ld, k, to),
                     Dtype::Q8 => pack_q8(cx, rows, &x[first * ld..], ld, k, to),
                 }
             }
@@ -97,17 +99,10 @@ impl<'a> Operand<'a> {
     }
 }
 
-/// Words of a packed step, for one row.
-pub(crate) fn operand_words(dtype: Dtype) -> usize {
-    match dtype {
-        Dtype::F32 | Dtype::Bf16 => 1,
-        Dtype::Q8 => GROUP_ROWS + 2,
-    }
-}
-
 simd!(fn pack_f32(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) = pack_f32_body);
 simd!(fn pack_bf16(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) = pack_bf16_body);
 simd!(fn pack_q8(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) = pack_q8_body);
+simd!(fn pack_q8_widened(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) = pack_q8_widened_body);
 
 #[inline(always)]
 fn pack_f32_body(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) {
@@ -137,16 +132,43 @@ fn pack_bf16_body(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) {
 
 #[inline(always)]
 fn pack_q8_body(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) {
-    let mut groups = to.chunks_exact_mut(GROUP_ROWS + 2);
+    pack_groups::<GROUP_ROWS>(rows, x, ld, k, to, |words| words);
+}
+
+#[inline(always)]
+fn pack_q8_widened_body(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) {
+    // The two bytes of `word` that are lowest in their halves, as 16-bit numbers.
+    let widen = |word: u32| (word as i8 as u32 & 0xffff) | (((word >> 16) as i8 as u32) << 16);
+    pack_groups::<{ 2 * GROUP_ROWS }>(rows, x, ld, k, to, |words| {
+        let mut widened = [0; 2 * GROUP_ROWS];
+        let (even, odd) = widened.split_at_mut(GROUP_ROWS);
+        for ((even, odd), word) in even.iter_mut().zip(odd).zip(words) {
+            (*even, *odd) = (widen(word), widen(word >> 8));
+        }
+        widened
+    });
+}
+
+/// Packs rows group by group; `order` gives the words to store.
+#[inline(always)]
+fn pack_groups<const WORDS: usize>(
+    rows: usize,
+    x: &[f32],
+    ld: usize,
+    k: usize,
+    to: &mut [u32],
+    order: impl Fn([u32; GROUP_ROWS]) -> [u32; WORDS],
+) {
+    let mut groups = to.chunks_exact_mut(WORDS + 2);
     for row in 0..rows {
         for (x, to) in x[row * ld..row * ld + k].chunks(GROUP).zip(&mut groups) {
             let bytes = match x.first_chunk() {
                 Some(x) => quantize(x),
                 None => quantize(&std::array::from_fn(|i| x.get(i).copied().unwrap_or(0.0))),
             };
-            to[..GROUP_ROWS].copy_from_slice(&bytes.words);
-            to[GROUP_ROWS] = bytes.scale.to_bits();
-            to[GROUP_ROWS + 1] = (-128 * bytes.sum) as u32;
+            to[..WORDS].copy_from_slice(&order(bytes.words));
+            to[WORDS] = bytes.scale.to_bits();
+            to[WORDS + 1] = (-128 * bytes.sum) as u32;
         }
     }
 }

@@ -71,6 +71,8 @@ pub(crate) trait Arithmetic {
     /// A vector of weight words.
     type B: Copy;
     const LANES: usize;
+    /// Words of a row's activations in a step.
+    const STEP_WORDS: usize = 1;
 
     unsafe fn zero() -> Self::Sum;
     unsafe fn load(from: *const f32) -> Self::Sum;
@@ -156,13 +158,18 @@ pub(crate) trait GroupArithmetic {
     type Scale: Copy;
     /// A vector of integer sums.
     type Sum: Copy;
-    /// A word of four signed bytes of activations, in all lanes.
+    /// Four numbers of activations, in all lanes.
     type A: Copy;
     /// A vector of words of four unsigned bytes of weights.
     type B: Copy;
+    /// Words of a group of activations: those of bytes, or all of 16-bit numbers (see `operand`).
+    const GROUP_WORDS: usize;
+    /// Words of a row's activations in a step: the group, its scale and its start.
+    const STEP_WORDS: usize = Self::GROUP_WORDS + 2;
 
     /// The same start in all lanes.
     unsafe fn start(from: *const u32) -> Self::Sum;
+    /// The four numbers that belong to the bytes of a word, the first of them (or the first two) at `a`.
     unsafe fn broadcast(a: *const u32) -> Self::A;
     unsafe fn weights(b: *const u32) -> Self::B;
     /// `sum + ` the four products of each lane.
@@ -208,7 +215,8 @@ unsafe fn tile_of_groups<T: GroupArithmetic, const ROWS: usize, const VECTORS: u
         let b_word = t.b_step / (GROUP_ROWS + 1);
         let (mut a, mut b, mut next) = (t.a, t.b, t.next);
         for _ in 0..t.steps {
-            let mut sums: [[T::Sum; VECTORS]; ROWS] = std::array::from_fn(|row| [T::start(a.add(row * t.a_row + GROUP_ROWS + 1)); VECTORS]);
+            let mut sums: [[T::Sum; VECTORS]; ROWS] =
+                std::array::from_fn(|row| [T::start(a.add(row * t.a_row + T::GROUP_WORDS + 1)); VECTORS]);
             for word in 0..GROUP_ROWS {
                 let b = b.add(word * b_word);
                 let weights: [T::B; VECTORS] = std::array::from_fn(|v| T::weights(b.add(v * lanes)));
@@ -227,7 +235,7 @@ unsafe fn tile_of_groups<T: GroupArithmetic, const ROWS: usize, const VECTORS: u
             let scales = b.add(GROUP_ROWS * b_word);
             let weights: [_; VECTORS] = std::array::from_fn(|v| T::Float::weights(scales.add(v * lanes)));
             for row in 0..ROWS {
-                let scale = T::Float::broadcast(a.add(row * t.a_row + GROUP_ROWS));
+                let scale = T::Float::broadcast(a.add(row * t.a_row + T::GROUP_WORDS));
                 for v in 0..VECTORS {
                     totals[row][v] = T::scale(totals[row][v], sums[row][v], scale, weights[v]);
                 }
@@ -260,6 +268,8 @@ pub(crate) type TilesFn = unsafe fn(&Tiles);
 /// The tiles of one kind of arithmetic.
 pub(crate) struct Kernel {
     pub(crate) lanes: usize,
+    /// Words of a row's activations in a step.
+    pub(crate) step_words: usize,
     /// `tiles[rows - 1][vectors - 1]`; as many of either as fit the registers together.
     pub(crate) tiles: &'static [&'static [TilesFn]],
 }
