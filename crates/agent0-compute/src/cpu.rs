@@ -11,7 +11,9 @@ pub enum Isa {
     Avx2,
     /// AVX-512 F, BW, VL and DQ.
     Avx512,
-    /// AVX-512 with the dot products of bf16 and of bytes (VNNI), which come together.
+    /// AVX-512 with the dot product of bytes (VNNI).
+    Avx512Vnni,
+    /// The same with that of bf16.
     Avx512Bf16,
 }
 
@@ -27,7 +29,11 @@ impl Isa {
             if !(has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("avx512dq")) {
                 return Isa::Avx2;
             }
-            if has!("avx512bf16") && has!("avx512vnni") { Isa::Avx512Bf16 } else { Isa::Avx512 }
+            match (has!("avx512vnni"), has!("avx512bf16")) {
+                (true, true) => Isa::Avx512Bf16,
+                (true, false) => Isa::Avx512Vnni,
+                (false, _) => Isa::Avx512,
+            }
         }
         #[cfg(not(target_arch = "x86_64"))]
         Isa::Portable
@@ -36,7 +42,7 @@ impl Isa {
     /// Every level this processor has, lowest first.
     pub fn available() -> Vec<Self> {
         let best = Self::detect();
-        [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16].into_iter().filter(|&isa| isa <= best).collect()
+        [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni, Isa::Avx512Bf16].into_iter().filter(|&isa| isa <= best).collect()
     }
 }
 
@@ -46,6 +52,7 @@ impl fmt::Display for Isa {
             Isa::Portable => "portable",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
+            Isa::Avx512Vnni => "avx512-vnni",
             Isa::Avx512Bf16 => "avx512-bf16",
         })
     }
@@ -73,9 +80,11 @@ macro_rules! simd {
                 }
                 // SAFETY: the level of a `Compute` never exceeds what the processor has (`Compute::new`).
                 match cx.isa() {
-                    $crate::cpu::Isa::Avx512 | $crate::cpu::Isa::Avx512Bf16 => return unsafe { avx512($($arg),*) },
-                    $crate::cpu::Isa::Avx2 => return unsafe { avx2($($arg),*) },
                     $crate::cpu::Isa::Portable => {}
+                    $crate::cpu::Isa::Avx2 => return unsafe { avx2($($arg),*) },
+                    $crate::cpu::Isa::Avx512 | $crate::cpu::Isa::Avx512Vnni | $crate::cpu::Isa::Avx512Bf16 => {
+                        return unsafe { avx512($($arg),*) }
+                    }
                 }
             }
             let _ = cx;

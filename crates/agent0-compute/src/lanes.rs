@@ -132,7 +132,7 @@ macro_rules! dispatch {
         }
         match $isa {
             #[cfg(target_arch = "x86_64")]
-            $crate::Isa::Avx512 | $crate::Isa::Avx512Bf16 => {
+            $crate::Isa::Avx512 | $crate::Isa::Avx512Vnni | $crate::Isa::Avx512Bf16 => {
                 // SAFETY: an `Isa` in use is one the processor has.
                 #[allow(unsafe_code)]
                 unsafe { avx512($($arg),*) }

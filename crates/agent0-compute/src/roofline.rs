@@ -116,7 +116,7 @@ pub fn peak(cx: &Compute, arithmetic: Arithmetic) -> f64 {
     const ROUNDS: usize = 100_000;
     let round = Round::of(cx.isa(), arithmetic);
     let seconds = best_seconds(|| {
-        // SAFETY: the level of a `Compute` never exceeds what the processor has, and `Round::of` looked for the rest.
+        // SAFETY: the level of a `Compute` never exceeds what the processor has.
         cx.run(cx.threads(), &|_| unsafe { (round.run)(ROUNDS) });
     });
     (round.operations * ROUNDS * cx.threads()) as f64 / seconds
@@ -143,9 +143,8 @@ impl Round {
         #[cfg(target_arch = "x86_64")]
         {
             use Arithmetic::{Bf16, F32, Int8};
-            let vnni = std::arch::is_x86_feature_detected!("avx512vnni");
             match arithmetic {
-                Int8 if isa >= Isa::Avx512 && vnni => return Self::new(64, x86::int8_vnni),
+                Int8 if isa >= Isa::Avx512Vnni => return Self::new(64, x86::int8_vnni),
                 Int8 if isa >= Isa::Avx512 => return Self::new(64, x86::int8_avx512),
                 Int8 if isa >= Isa::Avx2 => return Self::new(32, x86::int8_avx2),
                 Bf16 if isa >= Isa::Avx512Bf16 => return Self::new(32, x86::bf16_dot),

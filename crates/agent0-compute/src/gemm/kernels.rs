@@ -17,12 +17,12 @@ pub(crate) fn kernel(isa: Isa, dtype: Dtype) -> &'static Kernel {
         (Isa::Portable, _) => {}
         (Isa::Avx2, Dtype::F32) => return &x86::AVX2_F32,
         (Isa::Avx2, Dtype::Bf16) => return &x86::AVX2_BF16,
-        (Isa::Avx512 | Isa::Avx512Bf16, Dtype::F32) => return &x86::AVX512_F32,
-        (Isa::Avx512, Dtype::Bf16) => return &x86::AVX512_BF16,
-        (Isa::Avx512Bf16, Dtype::Bf16) => return &x86::AVX512_DOT_BF16,
         (Isa::Avx2, Dtype::Q8) => return &x86::AVX2_Q8,
+        (Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Bf16, Dtype::F32) => return &x86::AVX512_F32,
+        (Isa::Avx512 | Isa::Avx512Vnni, Dtype::Bf16) => return &x86::AVX512_BF16,
+        (Isa::Avx512Bf16, Dtype::Bf16) => return &x86::AVX512_DOT_BF16,
         (Isa::Avx512, Dtype::Q8) => return &x86::AVX512_Q8,
-        (Isa::Avx512Bf16, Dtype::Q8) => return &x86::AVX512_DOT_Q8,
+        (Isa::Avx512Vnni | Isa::Avx512Bf16, Dtype::Q8) => return &x86::AVX512_DOT_Q8,
     }
     let _ = isa;
     match dtype {
