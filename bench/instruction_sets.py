@@ -1,4 +1,4 @@
-"""f32 where both sides are held to AVX2, and where both are free: ours against PyTorch (transformers, peft).
+"""Where both sides are held to AVX2, and where both are free: ours, in f32 and in what else is asked for, against PyTorch in f32 (transformers, peft).
 
 PyTorch is held by the variables of its three libraries (ATen, oneDNN, MKL), ours by `--isa avx2`.
 """
@@ -16,8 +16,8 @@ def sampling(settings, agent0, environment, hf, name):
         "transformers_sampling", SETS[name], model=hf, dtype="float32", batch=settings.batch, prompt=settings.prompt, new=settings.new,
         cache="static", attention="sdpa", threads=settings.threads,
     )
-    ours = lambda: agent0.sample(settings.model, settings.batch, settings.prompt, settings.new, "f32", isa(name))
-    return {"ours": ours, "pytorch": peer}
+    ours = lambda dtype: agent0.sample(settings.model, settings.batch, settings.prompt, settings.new, dtype, isa(name))
+    return {**in_each(settings, ours), "PyTorch f32": peer}
 
 
 def training(settings, agent0, environment, hf, name):
@@ -26,7 +26,13 @@ def training(settings, agent0, environment, hf, name):
     peer = lambda: environment.peer(
         "peft_training", SETS[name], model=hf, dtype="float32", sequences=sequences, length=length, threads=settings.threads
     )
-    return {"ours": lambda: agent0.train(settings.model, sequences, length, "f32", isa(name)), "pytorch": peer}
+    ours = lambda dtype: agent0.train(settings.model, sequences, length, dtype, isa(name))
+    return {**in_each(settings, ours), "PyTorch f32": peer}
+
+
+def in_each(settings, ours):
+    """Our side once for each format of numbers."""
+    return {f"ours {dtype}": lambda dtype=dtype: ours(dtype) for dtype in settings.dtypes.split(",")}
 
 
 def isa(name):
@@ -40,6 +46,7 @@ def main():
     parser.add_argument("--prompt", type=int, default=256)
     parser.add_argument("--new", type=int, default=64)
     parser.add_argument("--shape", default="4x512", help="of training, sequences x tokens (PyTorch in f32 needs some 5 GB a sequence of 512)")
+    parser.add_argument("--dtypes", default="f32", help="ours, separated by commas (default: f32)")
     settings = parser.parse_args()
     environment, agent0 = options.environment(settings), options.agent0(settings)
     hf = environment.model("hf", settings.model)
@@ -52,11 +59,11 @@ def main():
         for title, sides in works.items():
             runs = in_turn(f"{name}, {title}", sides(settings, agent0, environment, hf, name), settings.rounds, "tokens_per_s")
             rates = {side: median(results, "tokens_per_s") for side, results in runs.items()}
-            ratio = rates["ours"] / rates["pytorch"] if len(rates) == 2 else float("nan")
-            rows.append([name, title, *(rates.get(side, float("nan")) for side in ("ours", "pytorch")), ratio])
-            reports.append({"instruction_set": name, "work": title, "runs": runs, "median_tokens_per_s": rates, "ratio": ratio})
-    print(f"f32, {settings.threads} threads, medians of tokens/s\n")
-    table(["instruction set", "work", "ours", "PyTorch", "ours is times"], rows)
+            peer = rates.get("PyTorch f32", float("nan"))
+            rows += [[name, title, side, rate, rate / peer] for side, rate in rates.items()]
+            reports.append({"instruction_set": name, "work": title, "runs": runs, "median_tokens_per_s": rates})
+    print(f"{settings.threads} threads, medians of tokens/s\n")
+    table(["instruction set", "work", "side", "tokens/s", "of PyTorch"], rows)
     finish({"threads": settings.threads, "instruction_sets": reports}, settings.out)
 
 

@@ -39,6 +39,12 @@ impl Isa {
         Isa::Portable
     }
 
+    /// Whether a product and the sum it is added to are rounded once, together. All levels that do so give the same bits in
+    /// everything; portable code, which rounds twice, gives others.
+    pub fn fuses(self) -> bool {
+        self >= Isa::Avx2
+    }
+
     /// Every level this processor has, lowest first.
     pub fn available() -> Vec<Self> {
         let best = Self::detect();

@@ -69,8 +69,11 @@ pub struct EngineInfo {
     pub context: usize,
     /// Number of vocabulary entries.
     pub vocab: usize,
-    /// How the numbers are computed, for reports, such as `bf16 (avx512-bf16), 2 threads`.
+    /// What decides the bits of a result besides the model: the format of the weights, and whether the arithmetic is an
+    /// unusual one, such as `q8` or `q8 unfused`.
     pub numerics: String,
+    /// What computes, for reports, such as `avx512-bf16, 2 threads`. Decides no bits.
+    pub processor: String,
     /// What the user should know, such as what was made smaller for want of memory; each a sentence without its full stop.
     pub notes: Vec<String>,
 }

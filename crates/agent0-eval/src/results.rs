@@ -26,7 +26,7 @@ pub struct Subject {
     pub adapter: Option<String>,
     /// SHA-256 of the adapter.
     pub adapter_digest: Option<String>,
-    /// Format of the weights and instruction set, which decide the last bits of a result.
+    /// Format of the weights and kind of arithmetic, which decide the last bits of a result.
     pub numerics: String,
 }
 

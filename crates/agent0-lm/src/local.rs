@@ -97,7 +97,8 @@ impl LocalEngine {
             model: model.config.name.clone(),
             context: model.context.min(plan.blocks * KV_BLOCK),
             vocab: model.config.vocab,
-            numerics: format!("{} ({isa}), {threads} thread{}", dtype_name(dtype), if threads == 1 { "" } else { "s" }),
+            numerics: format!("{}{}", dtype_name(dtype), if isa.fuses() { "" } else { " unfused" }),
+            processor: format!("{isa}, {threads} thread{}", if threads == 1 { "" } else { "s" }),
             notes: plan.note.into_iter().collect(),
         };
         let limits = Limits { sequences: plan.sequences, prompt_tokens: PROMPT_TOKENS };

@@ -109,8 +109,7 @@ fn scored(subject: &Subject, equipment: &Equipment, terminal: &Terminal) -> anyh
         model_digest: model_digest(&equipment.model)?,
         adapter: subject.adapter.as_ref().map(|folder| folder.display().to_string()),
         adapter_digest: subject.adapter.as_deref().map(adapter_digest).transpose()?,
-        // Such as `q8 (avx512-bf16)`; the number of threads decides nothing.
-        numerics: info.numerics.split(',').next().unwrap_or_default().to_owned(),
+        numerics: info.numerics.clone(),
     })
 }
 

@@ -70,7 +70,7 @@ fn load(model: &Path, config: &Config, terminal: &Terminal) -> anyhow::Result<(L
     }
     let engine = LocalEngine::open(model, &options(config))?;
     let info = engine.info();
-    terminal.line(&format!("model: {}, {}, context {} tokens", info.model, info.numerics, info.context));
+    terminal.line(&format!("model: {}, {} ({}), context {} tokens", info.model, info.numerics, info.processor, info.context));
     for note in &info.notes {
         terminal.line(&format!("note: {note}"));
     }

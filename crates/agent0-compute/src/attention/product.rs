@@ -156,7 +156,8 @@ impl<L: Lanes> Arithmetic for Numbers<L> {
     }
 }
 
-/// Words of two bf16, widened to `f32` in registers, which is exact.
+/// Words of two bf16, widened to `f32` in registers, which is exact. The upper halves' product is added first, as the dot product
+/// does it: so both give the same bits.
 #[derive(Clone, Copy)]
 struct Widened<L>(PhantomData<L>);
 
@@ -178,7 +179,7 @@ impl<L: Lanes> Arithmetic for Widened<L> {
     }
     #[inline(always)]
     fn step(sum: L, a: (L, L), b: (L, L)) -> L {
-        a.1.mul_add(b.1, a.0.mul_add(b.0, sum))
+        a.0.mul_add(b.0, a.1.mul_add(b.1, sum))
     }
 }
 

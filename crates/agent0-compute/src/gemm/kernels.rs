@@ -1,8 +1,11 @@
 //! The arithmetic of tiles, for each instruction set and each kind of words.
 //!
 //! Words of two bf16 are multiplied by the bf16 dot product where there is one; elsewhere they are widened to `f32` in
-//! registers, which is exact. Bytes are multiplied by the 8-bit dot product where there is one, elsewhere as 16-bit
-//! numbers; their integer sums are exact, so instruction sets differ in the rounding of scaled sums only.
+//! registers, which is exact, and added as the dot product adds them: the upper half first, each sum rounded. Bytes are
+//! multiplied by the 8-bit dot product where there is one, elsewhere as 16-bit numbers; their integer sums are exact.
+//!
+//! So all instruction sets that fuse multiply-adds give the same bits. (The bf16 dot product takes numbers below the normal
+//! ones, 1e-38, for zero; no sum that is itself normal shows it.) Portable code rounds products of `f32`, too.
 #![allow(unsafe_code)]
 
 use super::bytes::GROUP_ROWS;
@@ -134,7 +137,7 @@ impl Arithmetic for Bf16 {
     }
     #[inline(always)]
     unsafe fn accumulate(sum: Four, a: (f32, f32), b: (Four, Four)) -> Four {
-        sum.multiply_add(a.0, b.0).multiply_add(a.1, b.1)
+        sum.multiply_add(a.1, b.1).multiply_add(a.0, b.0)
     }
 }
 
@@ -298,7 +301,7 @@ mod x86 {
             #[inline(always)]
             unsafe fn accumulate(sum: $vector, a: Self::A, b: Self::B) -> $vector {
                 // SAFETY: the caller vouches for the instruction set.
-                unsafe { $fma(a.1, b.1, $fma(a.0, b.0, sum)) }
+                unsafe { $fma(a.0, b.0, $fma(a.1, b.1, sum)) }
             }
         };
     }

@@ -110,6 +110,24 @@ fn a_row_gives_the_same_bits_in_any_batch_and_on_any_number_of_threads() {
 }
 
 #[test]
+fn instruction_sets_that_fuse_give_the_same_bits() {
+    for dtype in DTYPES {
+        for (m, n, k) in SHAPES {
+            let (x, w) = (noise(m * k, 1), noise(n * k, 2));
+            let product = |isa| {
+                let (cx, mut y) = (Compute::new(1, isa), vec![0.25; m * n]);
+                gemm(&cx, m, &x, k, &PackedMatrix::pack(&cx, &w, n, k, k, 1, 1.0, dtype), &mut y, n, Write::Add);
+                y.into_iter().map(f32::to_bits).collect::<Vec<u32>>()
+            };
+            let mut levels = Isa::available().into_iter().filter(|isa| isa.fuses());
+            if let Some(expected) = levels.next().map(product) {
+                levels.for_each(|isa| assert!(product(isa) == expected, "{isa} {dtype:?} [{m},{n},{k}]"));
+            }
+        }
+    }
+}
+
+#[test]
 fn long_inputs_go_through_in_passes() {
     let cx = Compute::new(2, Isa::detect());
     // Two passes: more words than are packed at once.

@@ -89,7 +89,14 @@ pub struct Hang {
 
 impl FakeEngine {
     pub fn new(script: Script, timing: u64, hang: Option<Hang>) -> Self {
-        let info = EngineInfo { model: "fake".into(), context: 1 << 20, vocab: 257, numerics: "exact".into(), notes: Vec::new() };
+        let info = EngineInfo {
+            model: "fake".into(),
+            context: 1 << 20,
+            vocab: 257,
+            numerics: "exact".into(),
+            processor: "none".into(),
+            notes: Vec::new(),
+        };
         Self {
             info,
             script,

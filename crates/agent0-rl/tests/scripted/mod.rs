@@ -72,7 +72,14 @@ impl ScriptedEngine {
         let stretches = stretches.iter().map(|stretch| stretch.iter().map(|token| vocabulary.add(token)).collect()).collect();
         Self {
             vocabulary: Arc::new(vocabulary),
-            info: EngineInfo { model: "scripted".into(), context: 4096, vocab: 0, numerics: "none".into(), notes: Vec::new() },
+            info: EngineInfo {
+                model: "scripted".into(),
+                context: 4096,
+                vocab: 0,
+                numerics: "none".into(),
+                processor: "none".into(),
+                notes: Vec::new(),
+            },
             requests: Mutex::default(),
             drawn: Mutex::default(),
             stretches: Mutex::new(stretches),

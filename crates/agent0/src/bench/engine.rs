@@ -83,7 +83,7 @@ async fn measure_model(
     let subject = Subject::open(&path, &args.engine, Some(cx.threads()), most.max(64)).await?;
     let dtype = subject.dtype()?;
     let info = subject.engine.info();
-    report.line(&format!("model    {}, {}, loaded in {:.1} s", info.model, info.numerics, subject.load_s));
+    report.line(&format!("model    {}, {} ({}), loaded in {:.1} s", info.model, info.numerics, info.processor, subject.load_s));
     info.notes.iter().for_each(|note| report.line(&format!("note     {note}")));
 
     let (mut gemm, mut sample, mut train) = (Vec::new(), Vec::new(), Vec::new());

@@ -412,7 +412,14 @@ mod tests {
         assert_eq!(of(json!(["a", "b"])), [text("a"), text("b")]);
         assert_eq!(of(json!([1, 2])), [Prompt::Ids(vec![1, 2])]);
         assert_eq!(of(json!([[1], [2]])), [Prompt::Ids(vec![1]), Prompt::Ids(vec![2])]);
-        let info = EngineInfo { model: String::new(), context: 3, vocab: 10, numerics: String::new(), notes: Vec::new() };
+        let info = EngineInfo {
+            model: String::new(),
+            context: 3,
+            vocab: 10,
+            numerics: String::new(),
+            processor: String::new(),
+            notes: Vec::new(),
+        };
         assert!(check_prompt(&[1, 9], &info).is_ok());
         for bad in [&[][..], &[1, 2, 3], &[10]] {
             assert!(check_prompt(bad, &info).is_err(), "{bad:?}");
