@@ -40,9 +40,9 @@ impl Isa {
     }
 
     /// Whether a product and the sum it is added to are rounded once, together. All levels that do so give the same bits in
-    /// everything; portable code, which rounds twice, gives others.
+    /// everything; portable code rounds twice where the compilation target has no instruction for it, and gives others.
     pub fn fuses(self) -> bool {
-        self >= Isa::Avx2
+        self >= Isa::Avx2 || PORTABLE_FUSES
     }
 
     /// Every level this processor has, lowest first.
@@ -50,6 +50,15 @@ impl Isa {
         let best = Self::detect();
         [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni, Isa::Avx512Bf16].into_iter().filter(|&isa| isa <= best).collect()
     }
+}
+
+/// Whether every processor of the compilation target fuses (all of AArch64 do, x86-64 from v3 on).
+const PORTABLE_FUSES: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
+
+/// `a * b + c` for portable code.
+#[inline(always)]
+pub(crate) fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
+    if PORTABLE_FUSES { a.mul_add(b, c) } else { a * b + c }
 }
 
 impl fmt::Display for Isa {

@@ -2,8 +2,8 @@
 //!
 //! A kernel body is an `#[inline(always)]` function generic over [`Lanes`]; [`dispatch!`] stamps it out for each
 //! instruction set and calls the right copy. The number of lanes is the same everywhere and reductions have a fixed
-//! tree, so a kernel says by itself in which order it adds. AVX2 and AVX-512 give the same bits; the portable lanes do
-//! not fuse multiply and add. Matrix products of packed weights do not go through here.
+//! tree, so a kernel says by itself in which order it adds. Instruction sets that fuse multiply and add give the
+//! same bits; the portable lanes do so where the compilation target has it. Matrix products of packed weights do not go through here.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

@@ -5,13 +5,13 @@
 //! multiplied by the 8-bit dot product where there is one, elsewhere as 16-bit numbers; their integer sums are exact.
 //!
 //! So all instruction sets that fuse multiply-adds give the same bits. (The bf16 dot product takes numbers below the normal
-//! ones, 1e-38, for zero; no sum that is itself normal shows it.) Portable code rounds products of `f32`, too.
+//! ones, 1e-38, for zero; no sum that is itself normal shows it.)
 #![allow(unsafe_code)]
 
 use super::bytes::GROUP_ROWS;
 use super::packed::Dtype;
 use super::tile::{Arithmetic, GroupArithmetic, Kernel, Tiles, tiles, tiles_of_groups};
-use crate::cpu::Isa;
+use crate::cpu::{Isa, multiply_add};
 
 /// The kernel for words of `dtype` on a processor that has `isa`.
 pub(crate) fn kernel(isa: Isa, dtype: Dtype) -> &'static Kernel {
@@ -52,7 +52,7 @@ static PORTABLE_F32: Kernel = kernel!(tiles of F32, lanes of F32, {1: 1 2 3 4 5 
 static PORTABLE_Q8: Kernel = kernel!(tiles_of_groups of Q8, lanes of F32, {1: 1 2 3} {2: 1});
 static PORTABLE_BF16: Kernel = kernel!(tiles of Bf16, lanes of Bf16, {1: 1 2 3 4} {2: 1 2} {3: 1 2} {4: 1 2});
 
-/// Four lanes of plain arithmetic, without fused multiply-add: words of `f32`.
+/// Four lanes of plain arithmetic: words of `f32`.
 struct F32;
 /// The same for words of two bf16.
 struct Bf16;
@@ -64,7 +64,7 @@ struct Four([f32; 4]);
 impl Four {
     #[inline(always)]
     fn multiply_add(self, a: f32, b: Self) -> Self {
-        Four(std::array::from_fn(|i| self.0[i] + a * b.0[i]))
+        Four(std::array::from_fn(|i| multiply_add(a, b.0[i], self.0[i])))
     }
 }
 
@@ -176,7 +176,7 @@ impl GroupArithmetic for Q8 {
     }
     #[inline(always)]
     unsafe fn scale(total: Four, sum: [i32; 4], row: f32, weights: Four) -> Four {
-        total.multiply_add(1.0, Four(std::array::from_fn(|i| sum[i] as f32 * (row * weights.0[i]))))
+        Four(std::array::from_fn(|i| multiply_add(sum[i] as f32, row * weights.0[i], total.0[i])))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Lanes for any processor: arrays that the compiler turns into whatever vectors the target has.
 
 use super::{LANES, Lanes};
+use crate::cpu::multiply_add;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Portable([f32; LANES]);
@@ -82,7 +83,7 @@ impl Lanes for Portable {
     }
     #[inline(always)]
     fn mul_add(self, b: Self, c: Self) -> Self {
-        self.mul(b).add(c)
+        Self(std::array::from_fn(|i| multiply_add(self.0[i], b.0[i], c.0[i])))
     }
     #[inline(always)]
     fn max(self, b: Self) -> Self {
