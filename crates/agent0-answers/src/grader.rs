@@ -28,6 +28,8 @@ pub struct Clusters {
     pub labels: Vec<Option<usize>>,
     /// Size of each cluster.
     pub sizes: Vec<usize>,
+    /// For each cluster, the answer that represents it: the earliest of its most frequent form.
+    pub representatives: Vec<usize>,
     /// Comparisons on which the judge gave no verdict; they count as different.
     pub undecided: usize,
 }
@@ -60,9 +62,15 @@ pub struct Grader {
     judge: Option<Arc<dyn Judge>>,
 }
 
-/// Answers with one normal form.
+/// Answers with one normal form, ascending.
 struct Form {
     normal: String,
+    answers: Vec<usize>,
+}
+
+/// Answers that are the same as their representative.
+struct Cluster {
+    representative: usize,
     answers: Vec<usize>,
 }
 
@@ -101,28 +109,30 @@ impl Grader {
     /// When the judge does not work.
     pub async fn cluster(&self, answers: &[Option<String>]) -> Result<Clusters, AnswerError> {
         let mut rest = forms(answers);
-        let mut clusters: Vec<Vec<usize>> = Vec::new();
+        let mut clusters: Vec<Cluster> = Vec::new();
         let mut undecided = 0;
         while !rest.is_empty() {
             let leader = rest.remove(0);
             let others: Vec<&str> = rest.iter().map(|form| form.normal.as_str()).collect();
             let (verdicts, without) = self.compare(&leader.normal, &others).await?;
             undecided += without;
-            let mut cluster = leader.answers;
+            let mut cluster = Cluster { representative: leader.answers[0], answers: leader.answers };
             let mut left = Vec::new();
             for (form, same) in rest.into_iter().zip(verdicts) {
-                if same { cluster.extend(form.answers) } else { left.push(form) }
+                if same { cluster.answers.extend(form.answers) } else { left.push(form) }
             }
-            cluster.sort_unstable();
+            cluster.answers.sort_unstable();
             clusters.push(cluster);
             rest = left;
         }
-        clusters.sort_by_key(|cluster| (std::cmp::Reverse(cluster.len()), cluster[0]));
+        clusters.sort_by_key(|cluster| (std::cmp::Reverse(cluster.answers.len()), cluster.answers[0]));
         let mut labels = vec![None; answers.len()];
         for (label, cluster) in clusters.iter().enumerate() {
-            cluster.iter().for_each(|&answer| labels[answer] = Some(label));
+            cluster.answers.iter().for_each(|&answer| labels[answer] = Some(label));
         }
-        Ok(Clusters { labels, sizes: clusters.iter().map(Vec::len).collect(), undecided })
+        let sizes = clusters.iter().map(|cluster| cluster.answers.len()).collect();
+        let representatives = clusters.iter().map(|cluster| cluster.representative).collect();
+        Ok(Clusters { labels, sizes, representatives, undecided })
     }
 
     /// For each of `others`, whether it is the same as `leader`; and how many the judge left undecided. One question to the
@@ -135,9 +145,6 @@ impl Grader {
             Some(judge) if !pairs.is_empty() => judge.same(&pairs).await?,
             _ => vec![Some(false); pairs.len()],
         };
-        for ((a, b), _) in pairs.iter().zip(&judged).filter(|(_, verdict)| verdict.is_none()) {
-            tracing::debug!(a, b, "no verdict on two answers in time: taken as different");
-        }
         let undecided = judged.iter().filter(|verdict| verdict.is_none()).count();
         let mut judged = judged.into_iter();
         let verdicts = fast.into_iter().map(|verdict| match verdict {
@@ -207,6 +214,7 @@ mod tests {
         let grader = Grader::new(Some(judge.clone()));
         let clusters = grader.cluster(&answers(&["y", "x+1", "1+x", "x + 1", "z", "3"])).await.unwrap();
         assert_eq!(clusters.labels, [Some(1), Some(0), Some(0), Some(0), Some(1), Some(2)]);
+        assert_eq!(clusters.representatives, [1, 0, 5]);
         let asked = judge.asked.lock().unwrap();
         let pair = |a: &str, b: &str| (a.to_string(), b.to_string());
         assert_eq!(asked[0], [pair("x+1", "y"), pair("x+1", "1+x"), pair("x+1", "z"), pair("x+1", "3")]);
@@ -219,8 +227,10 @@ mod tests {
         let judge = || Arc::new(Scripted { same: vec![("50%", "50"), ("50%", "0.5")], ..Default::default() });
         let more_50 = Grader::new(Some(judge())).cluster(&answers(&["0.5", "50", "50%", "50"])).await.unwrap();
         assert_eq!(more_50.labels, [Some(1), Some(0), Some(0), Some(0)]);
+        assert_eq!(more_50.representatives, [1, 0]);
         let more_percent = Grader::new(Some(judge())).cluster(&answers(&["0.5", "50", "50%", "50%"])).await.unwrap();
         assert_eq!(more_percent.labels, [Some(0); 4]);
+        assert_eq!(more_percent.representatives, [2], "what all four were compared with, though others came earlier");
     }
 
     #[tokio::test]

@@ -47,10 +47,10 @@ fn head(c: &mut Criterion) {
         let mut terms = vec![TokenTerm::default(); m];
         group.throughput(Throughput::Elements((m * VOCAB) as u64));
         group.bench_function(BenchmarkId::new("log_softmax_stats", m), |b| {
-            b.iter(|| log_softmax_stats(&cx, m, black_box(&logits), VOCAB, VOCAB, &targets, &mut terms));
+            b.iter(|| log_softmax_stats(&cx, m, black_box(&logits), VOCAB, VOCAB, &targets, 1.0, &mut terms));
         });
         group.bench_function(BenchmarkId::new("softmax_backward", m), |b| {
-            b.iter(|| softmax_backward(&cx, m, black_box(&mut logits), VOCAB, VOCAB, &targets, &terms, &coefficients));
+            b.iter(|| softmax_backward(&cx, m, black_box(&mut logits), VOCAB, VOCAB, &targets, &terms, &coefficients, 1.0));
         });
     }
 }

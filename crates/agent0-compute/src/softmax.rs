@@ -1,4 +1,5 @@
-//! Log-softmax of logit rows: log-probability and entropy of each target, the gradient, and sums for the sampler.
+//! Log-softmax of logit rows: log-probability and entropy of each target, the gradient, and sums for the sampler. Logits may be
+//! divided by a temperature first; what is given is its inverse, and 1 changes no bit.
 
 use crate::dot;
 use crate::exp::exp;
@@ -18,30 +19,32 @@ pub struct TokenTerm {
     pub entropy: f32,
     /// Largest logit.
     pub max: f32,
-    /// `ln sum exp(logit - max)`: the log-sum-exp is `max + log_sum`.
+    /// `ln sum exp((logit - max) * inv_temperature)`: the log-sum-exp is `max * inv_temperature + log_sum`.
     pub log_sum: f32,
 }
 
 #[inline(always)]
-fn row_term<L: Lanes>(row: &[f32], target: usize) -> TokenTerm {
+fn row_term<L: Lanes>(row: &[f32], target: usize, inv_temperature: f32) -> TokenTerm {
     let max = dot::max::<L>(row);
     let (mut sum, mut weighted) = (L::splat(0.0), L::splat(0.0));
     for x in row.chunks(LANES) {
-        let below = L::splat(FARTHEST).max(L::read(x, f32::NEG_INFINITY).sub(L::splat(max)));
+        let below = L::splat(FARTHEST).max(L::read(x, f32::NEG_INFINITY).sub(L::splat(max)).mul(L::splat(inv_temperature)));
         let e = exp(below);
         sum = sum.add(e);
         weighted = e.mul_add(below, weighted);
     }
     let sum = sum.sum();
     let log_sum = sum.ln();
-    TokenTerm { logprob: row[target] - max - log_sum, entropy: log_sum - weighted.sum() / sum, max, log_sum }
+    let logprob = (row[target] - max) * inv_temperature - log_sum;
+    TokenTerm { logprob, entropy: log_sum - weighted.sum() / sum, max, log_sum }
 }
 
 #[inline(always)]
-fn row_backward<L: Lanes>(row: &mut [f32], target: usize, term: &TokenTerm, coef: f32) {
-    let (max, log_sum, scale) = (L::splat(term.max), L::splat(term.log_sum), L::splat(coef));
+fn row_backward<L: Lanes>(row: &mut [f32], target: usize, term: &TokenTerm, coef: f32, inv_temperature: f32) {
+    let coef = coef * inv_temperature;
+    let (max, log_sum, inverse, scale) = (L::splat(term.max), L::splat(term.log_sum), L::splat(inv_temperature), L::splat(coef));
     for x in row.chunks_mut(LANES) {
-        exp(L::read(x, 0.0).sub(max).sub(log_sum)).mul(scale).write(x);
+        exp(L::read(x, 0.0).sub(max).mul(inverse).sub(log_sum)).mul(scale).write(x);
     }
     row[target] -= coef;
 }
@@ -55,20 +58,31 @@ fn scaled_exp_sum<L: Lanes>(row: &[f32], max: f32, scale: f32) -> f32 {
     sum.sum()
 }
 
-/// The terms of `targets` `[m]` under the softmax of the first `vocab` columns of each of `m` rows of `logits` (rows `ld`
-/// apart), into `out` `[m]`. A logit of -inf has probability 0.
+/// The terms of `targets` `[m]` under the softmax of the first `vocab` columns, times `inv_temperature`, of each of `m` rows of
+/// `logits` (rows `ld` apart), into `out` `[m]`. A logit of -inf has probability 0.
 ///
 /// # Panics
 /// When a target is not below `vocab`.
-pub fn log_softmax_stats(cx: &Compute, m: usize, logits: &[f32], ld: usize, vocab: usize, targets: &[u32], out: &mut [TokenTerm]) {
+#[allow(clippy::too_many_arguments)]
+pub fn log_softmax_stats(
+    cx: &Compute,
+    m: usize,
+    logits: &[f32],
+    ld: usize,
+    vocab: usize,
+    targets: &[u32],
+    inv_temperature: f32,
+    out: &mut [TokenTerm],
+) {
     for_rows(cx, m, out, 1, 4 * vocab, |i, out| {
         let (row, target) = (&logits[i * ld..][..vocab], targets[i] as usize);
-        out[0] = dispatch!(cx.isa(), row_term(row: &[f32], target: usize) -> TokenTerm);
+        out[0] = dispatch!(cx.isa(), row_term(row: &[f32], target: usize, inv_temperature: f32) -> TokenTerm);
     });
 }
 
-/// In place, row `i` of `logits` (rows `ld` apart) becomes `coef[i] * (softmax - onehot(target))`, the gradient of
-/// `-coef[i] * logprob` with respect to the logits; columns `vocab..ld` become 0. `stats` are those of [`log_softmax_stats`].
+/// In place, row `i` of `logits` (rows `ld` apart) becomes `coef[i] * inv_temperature * (softmax - onehot(target))`, the gradient of
+/// `-coef[i] * logprob` with respect to the logits; columns `vocab..ld` become 0. `stats` are those of [`log_softmax_stats`] at the
+/// same temperature.
 ///
 /// # Panics
 /// When a target is not below `vocab`.
@@ -82,6 +96,7 @@ pub fn softmax_backward(
     targets: &[u32],
     stats: &[TokenTerm],
     coef: &[f32],
+    inv_temperature: f32,
 ) {
     for_rows(cx, m, logits, ld, 4 * vocab, |i, row| {
         let (row, padding) = row.split_at_mut(vocab);
@@ -90,7 +105,7 @@ pub fn softmax_backward(
         if coef == 0.0 {
             row.fill(0.0);
         } else {
-            dispatch!(cx.isa(), row_backward(row: &mut [f32], target: usize, term: &TokenTerm, coef: f32));
+            dispatch!(cx.isa(), row_backward(row: &mut [f32], target: usize, term: &TokenTerm, coef: f32, inv_temperature: f32));
         }
     });
 }
@@ -111,16 +126,19 @@ mod tests {
     use super::*;
     use crate::testing::{assert_close, noise, on_all};
 
-    fn probabilities(row: &[f32]) -> (Vec<f64>, f64) {
-        let max = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-        let e: Vec<f64> = row.iter().map(|&x| (f64::from(x) - max).exp()).collect();
+    fn probabilities(row: &[f32], inv_temperature: f32) -> (Vec<f64>, f64) {
+        let scaled: Vec<f64> = row.iter().map(|&x| f64::from(x) * f64::from(inv_temperature)).collect();
+        let max = scaled.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let e: Vec<f64> = scaled.iter().map(|x| (x - max).exp()).collect();
         let sum: f64 = e.iter().sum();
         (e.iter().map(|e| e / sum).collect(), max + sum.ln())
     }
 
     #[test]
     fn terms_and_gradient() {
-        for (m, vocab, padding) in [(1, 49_152, 0), (37, 1003, 5), (3, 16, 48), (2, 151_936, 0)] {
+        for (m, vocab, padding, inv) in
+            [(1, 49_152, 0, 1.0), (37, 1003, 5, 1.0), (37, 1003, 5, 1.0 / 0.6), (3, 16, 48, 0.7), (2, 151_936, 0, 1.25)]
+        {
             let ld = vocab + padding;
             let mut logits: Vec<f32> = noise(m * ld, 1).iter().map(|x| x * 12.0).collect();
             for (i, row) in logits.chunks_mut(ld).enumerate() {
@@ -132,25 +150,27 @@ mod tests {
             let coef: Vec<f32> = (0..m).map(|i| if i % 4 == 3 { 0.0 } else { i as f32 * 0.3 - 0.7 }).collect();
             let (mut terms, mut gradient) = (Vec::new(), Vec::new());
             for (i, row) in logits.chunks(ld).enumerate() {
-                let (p, lse) = probabilities(&row[..vocab]);
+                let (p, lse) = probabilities(&row[..vocab], inv);
                 let target = targets[i] as usize;
                 let entropy: f64 = p.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum();
-                terms.extend([f64::from(row[target]) - lse, entropy, lse]);
-                gradient.extend(p.iter().enumerate().map(|(j, p)| f64::from(coef[i]) * (p - f64::from(u8::from(j == target)))));
+                terms.extend([f64::from(row[target]) * f64::from(inv) - lse, entropy, lse]);
+                gradient.extend(
+                    p.iter().enumerate().map(|(j, p)| f64::from(coef[i]) * f64::from(inv) * (p - f64::from(u8::from(j == target)))),
+                );
                 gradient.extend(vec![0.0; padding]);
             }
             for (_, got) in on_all(|cx| {
                 let mut out = vec![TokenTerm::default(); m];
-                log_softmax_stats(cx, m, &logits, ld, vocab, &targets, &mut out);
-                out.iter().flat_map(|t| [t.logprob, t.entropy, t.max + t.log_sum]).collect()
+                log_softmax_stats(cx, m, &logits, ld, vocab, &targets, inv, &mut out);
+                out.iter().flat_map(|t| [t.logprob, t.entropy, t.max * inv + t.log_sum]).collect()
             }) {
                 assert_close(&got, &terms, 2e-6);
             }
             for (_, got) in on_all(|cx| {
                 let mut stats = vec![TokenTerm::default(); m];
-                log_softmax_stats(cx, m, &logits, ld, vocab, &targets, &mut stats);
+                log_softmax_stats(cx, m, &logits, ld, vocab, &targets, inv, &mut stats);
                 let mut d = logits.clone();
-                softmax_backward(cx, m, &mut d, ld, vocab, &targets, &stats, &coef);
+                softmax_backward(cx, m, &mut d, ld, vocab, &targets, &stats, &coef, inv);
                 d
             }) {
                 assert_close(&got, &gradient, 1e-6);

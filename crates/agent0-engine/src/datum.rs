@@ -46,6 +46,16 @@ pub struct ScoreRequest {
 pub struct PolicyLoss {
     /// Coefficient beta of the KL term; 0 switches it off.
     pub kl_coef: f32,
+    /// Divides the logits: the policy that learns is the one that tokens were drawn from. All log-probabilities of a datum are at this
+    /// temperature.
+    pub temperature: f32,
+}
+
+impl Default for PolicyLoss {
+    /// No KL term, temperature 1.
+    fn default() -> Self {
+        Self { kl_coef: 0.0, temperature: 1.0 }
+    }
 }
 
 /// What the forward pass saw, per token of one datum; 0 where the weight is 0.

@@ -96,7 +96,7 @@ pub enum EngineError {
         cause: String,
     },
     /// The numbers left the finite range; the weights were not changed.
-    #[error("non-finite numbers in {0}; lower the learning rate or look at the last step's data")]
+    #[error("non-finite numbers in {0}; the same data would lead there again: begin anew with a lower learning rate")]
     NonFinite(String),
     /// The engine is shutting down or its worker has died.
     #[error("the engine stopped: {0}")]
@@ -115,13 +115,16 @@ pub trait Engine: Send + Sync {
     /// again, and a prefix cache makes that cheap. Cancelled by dropping the future.
     async fn sample(&self, request: SampleRequest) -> Result<Vec<Sampled>, EngineError>;
 
-    /// Log-probability of each wanted token given those before it, at temperature 1 over the full vocabulary.
+    /// Log-probability of each wanted token given those before it, over the full vocabulary, the logits divided by `temperature`.
     /// One vector per sequence, as long as the sequence; 0 where nothing was asked for. Neighbours that begin alike
     /// pay for their common beginning once.
-    async fn logprobs(&self, sequences: Vec<ScoreRequest>, weights: Weights) -> Result<Vec<Vec<f32>>, EngineError>;
+    async fn logprobs(&self, sequences: Vec<ScoreRequest>, weights: Weights, temperature: f32) -> Result<Vec<Vec<f32>>, EngineError>;
 
     /// Adds an untrained adapter.
     async fn create_adapter(&self, spec: LoraSpec) -> Result<AdapterId, EngineError>;
+
+    /// Frees an adapter; copies of it stay.
+    async fn drop_adapter(&self, adapter: AdapterId) -> Result<(), EngineError>;
 
     /// Copies an adapter's present weights.
     async fn publish(&self, adapter: AdapterId) -> Result<SnapshotId, EngineError>;

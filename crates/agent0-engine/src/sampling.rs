@@ -48,6 +48,14 @@ pub struct SamplingParams {
     pub seed: u64,
 }
 
+impl SamplingParams {
+    /// The temperature of log-probabilities: that of drawing, for the policy that acts is the one to train; 1 where nothing is left to
+    /// chance.
+    pub fn scored_at(&self) -> f32 {
+        if self.temperature > 0.0 { self.temperature } else { 1.0 }
+    }
+}
+
 impl Default for SamplingParams {
     fn default() -> Self {
         Self {
@@ -111,8 +119,8 @@ pub enum StopReason {
 pub struct Sampled {
     /// The sampled ids, the one that ended it included.
     pub ids: Vec<TokenId>,
-    /// Log-probability of each sampled id under the *unmodified* distribution (temperature 1, nothing cut off),
-    /// whatever temperature, top_p and top_k it was drawn with: what a trainer computes for the same token.
+    /// Log-probability of each sampled id at the temperature it was drawn with ([`SamplingParams::scored_at`]), nothing cut off: what
+    /// a trainer computes for the same token at that temperature.
     pub logprobs: Vec<f32>,
     /// Why it ended.
     pub stop: StopReason,

@@ -335,11 +335,12 @@ impl Config {
                 found.push(what.to_owned());
             }
         };
-        need(self.iterations > 0, "iterations must be at least 1");
+        need((1..=99).contains(&self.iterations), "iterations must be between 1 and 99");
         need(self.keep_checkpoints > 0, "keep_checkpoints must be at least 1");
         need(self.seed <= i64::MAX as u64, "seed must fit in 63 bits");
         need(self.engine.in_flight > 0, "engine.in_flight must be at least 1");
         need(self.lora.rank > 0, "lora.rank must be at least 1");
+        need(self.lora.alpha.is_finite() && self.lora.alpha > 0.0, "lora.alpha must be above 0");
         need(!self.lora.targets.is_empty(), "lora.targets must name at least one layer");
         for target in &self.lora.targets {
             need(
@@ -355,15 +356,19 @@ impl Config {
         );
         need(self.rollout.max_tokens > 0, "rollout.max_tokens must be at least 1");
         need(self.rollout.tool_output_tokens >= 8, "rollout.tool_output_tokens must be at least 8");
-        need(self.rollout.temperature > 0.0, "rollout.temperature must be above 0");
+        need(self.rollout.temperature > 0.0 && self.rollout.temperature.is_finite(), "rollout.temperature must be above 0");
         need(self.rollout.top_p > 0.0 && self.rollout.top_p <= 1.0, "rollout.top_p must be in (0, 1]");
         need(self.training.micro_batch_tokens > 0, "training.micro_batch_tokens must be at least 1");
         need(self.training.max_grad_norm > 0.0, "training.max_grad_norm must be above 0");
+        for (name, beta) in [("beta1", self.training.beta1), ("beta2", self.training.beta2)] {
+            need((0.0..1.0).contains(&beta), &format!("training.{name} must be at least 0 and below 1"));
+        }
+        need(not_negative(self.training.weight_decay), "training.weight_decay must not be negative");
         need(self.curriculum.tasks_per_step > 1, "curriculum.tasks_per_step must be at least 2 (advantages compare proposals)");
         need(self.curriculum.group_size != 1, "curriculum.group_size must be 0 (the whole batch) or at least 2");
         need(self.curriculum.samples > 0, "curriculum.samples must be at least 1");
         need(self.curriculum.max_tokens > 0, "curriculum.max_tokens must be at least 1");
-        need(self.curriculum.temperature > 0.0, "curriculum.temperature must be above 0");
+        need(self.curriculum.temperature > 0.0 && self.curriculum.temperature.is_finite(), "curriculum.temperature must be above 0");
         need(self.curriculum.top_p > 0.0 && self.curriculum.top_p <= 1.0, "curriculum.top_p must be in (0, 1]");
         need(self.curriculum.updates_per_step > 0, "curriculum.updates_per_step must be at least 1");
         need(self.frontier.pool > 0, "frontier.pool must be at least 1");
@@ -376,19 +381,35 @@ impl Config {
         need(self.executor.tasks_per_step > 0, "executor.tasks_per_step must be at least 1");
         need(self.executor.group_size > 1, "executor.group_size must be at least 2 (advantages compare answers to one task)");
         need(self.executor.updates_per_step > 0, "executor.updates_per_step must be at least 1");
+        for (phase, steps, learning_rate, beta) in [
+            ("curriculum", self.curriculum.steps, self.curriculum.learning_rate, self.curriculum.beta),
+            ("executor", self.executor.steps, self.executor.learning_rate, self.executor.beta),
+        ] {
+            need(steps <= 9999, &format!("{phase}.steps must be at most 9999"));
+            need(not_negative(learning_rate), &format!("{phase}.learning_rate must not be negative"));
+            need(not_negative(beta), &format!("{phase}.beta must not be negative"));
+        }
+        for (name, value) in self.curriculum.reward.factors() {
+            need(value.is_finite() && value >= 0.0, &format!("curriculum.reward.{name} must not be negative"));
+        }
         let peak = self.curriculum.reward.peak;
         need(0.0 < peak && peak < 1.0, "curriculum.reward.peak must be above 0 and below 1");
-        let usable = |clip: &Clip| clip.low > 0.0 && clip.low <= 1.0 && clip.high > 0.0;
+        let usable = |clip: &Clip| clip.low > 0.0 && clip.low <= 1.0 && clip.high > 0.0 && clip.high.is_finite();
         need(usable(&self.curriculum.clip), "curriculum.clip: low must be in (0, 1] and high above 0");
         let adpo = &self.executor.adpo;
         need(usable(&adpo.clip), "executor.adpo.clip: low must be in (0, 1] and high above 0");
         need((0.0..=1.0).contains(&adpo.scale_min), "executor.adpo.scale_min must be in [0, 1]");
-        need(adpo.widen >= 0.0, "executor.adpo.widen must not be negative");
+        need(adpo.widen.is_finite() && adpo.widen >= 0.0, "executor.adpo.widen must not be negative");
         need(adpo.p_low < adpo.p_high, "executor.adpo.p_low must be below p_high");
         need(self.sandbox.cpu_s > 0, "sandbox.cpu_s must be at least 1");
         need(self.sandbox.memory_mib >= 256, "sandbox.memory_mib must be at least 256 (numpy and sympy are loaded)");
         found
     }
+}
+
+/// What a step size or a weight may be: 0 switches it off.
+fn not_negative(value: f32) -> bool {
+    value.is_finite() && value >= 0.0
 }
 
 #[cfg(test)]

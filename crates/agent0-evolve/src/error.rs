@@ -47,11 +47,13 @@ pub enum EvolveError {
     #[error("{0} exists and is not a run; give --name for another one")]
     Occupied(std::path::PathBuf),
     /// A run begun with other weights.
-    #[error("this run was begun with model {stored}, but {found} was loaded; give --name for a new run")]
+    #[error("this run was begun with another {what}: {stored}, and now {found}; give --name for a new run")]
     OtherModel {
-        /// Model of the run.
+        /// What differs.
+        what: &'static str,
+        /// What the run was begun with.
         stored: String,
-        /// Model loaded.
+        /// What there is now.
         found: String,
     },
     /// Weights that the run does not have yet.

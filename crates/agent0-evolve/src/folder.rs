@@ -36,21 +36,25 @@ impl RunFolder {
         };
         let path = runs.join(&name);
         let settings_path = path.join("config.toml");
-        let resumed = settings_path.is_file();
-        if !resumed && has_entries(&path) {
-            return Err(EvolveError::Occupied(path));
-        }
-        let config = if resumed {
-            let stored = settings::read_stored(&settings_path)?;
-            request.check_against(&name, &stored)?;
-            stored
-        } else {
-            let config = request.resolve()?;
+        if !settings_path.is_file() {
+            if has_other_files(&path) {
+                return Err(EvolveError::Occupied(path));
+            }
+            request.resolve()?; // what is wrong makes no folder
             fs::create_dir_all(&path).map_err(|cause| EvolveError::Folder { path: path.clone(), cause })?;
-            write_whole(&settings_path, &settings::to_toml(&config)).map_err(|cause| EvolveError::Folder { path: settings_path, cause })?;
-            config
-        };
+        }
+        // From here on nobody else changes the run.
         let store = Store::open(&path)?;
+        let resumed = settings_path.is_file() && store.is_begun()?;
+        let config = if resumed || (settings_path.is_file() && request.is_empty()) {
+            request.resumed(&name, &settings::read_stored(&settings_path)?)?
+        } else {
+            request.resolve()?
+        };
+        let text = settings::to_toml(&config);
+        if !fs::read_to_string(&settings_path).is_ok_and(|stored| stored == text) {
+            write_whole(&settings_path, &text).map_err(|cause| EvolveError::Folder { path: settings_path, cause })?;
+        }
         Ok(Self { name, path, config, resumed, store })
     }
 }
@@ -68,9 +72,10 @@ fn last_part(model: &str) -> String {
     model.trim_end_matches('/').rsplit('/').next().unwrap_or(model).to_owned()
 }
 
-fn has_entries(path: &Path) -> bool {
-    // `config.toml.new` is what a process killed while making the run leaves behind.
-    fs::read_dir(path).is_ok_and(|entries| entries.flatten().any(|entry| entry.file_name() != "config.toml.new"))
+/// Whether a folder without settings holds more than a process that was killed while it made the run leaves behind.
+fn has_other_files(path: &Path) -> bool {
+    let left_behind = |name: &str| name == "lock" || name == "config.toml.new" || name.starts_with("run.db");
+    fs::read_dir(path).is_ok_and(|entries| entries.flatten().any(|entry| !left_behind(&entry.file_name().to_string_lossy())))
 }
 
 /// Writes a file so that it is there whole or not at all.
@@ -107,12 +112,33 @@ mod tests {
     fn a_run_is_found_again_with_its_settings() {
         let runs = tempfile::tempdir().unwrap();
         let request = Request { preset: Some("smoke".into()), sets: vec!["seed=9".into()], ..Request::default() };
-        assert!(!RunFolder::open(runs.path(), Some("a"), &request).unwrap().resumed);
+        let new = RunFolder::open(runs.path(), Some("a"), &request).unwrap();
+        assert!(!new.resumed);
+        new.store.set_meta("model", "m").unwrap();
+        drop(new);
         let again = RunFolder::open(runs.path(), Some("a"), &Request::default()).unwrap();
         assert!(again.resumed && again.config.seed == 9 && again.config.preset == "smoke");
         drop(again);
         let other = Request { sets: vec!["seed=8".into()], ..Request::default() };
         let error = RunFolder::open(runs.path(), Some("a"), &other).err().unwrap().to_string();
         assert!(error.contains("seed is 9 there, 8 was asked for"), "{error}");
+        // What decides no result follows the machine.
+        let here = Request { sets: vec!["engine.threads=1".into()], ..Request::default() };
+        assert_eq!(RunFolder::open(runs.path(), Some("a"), &here).unwrap().config.engine.threads, 1);
+        assert_eq!(RunFolder::open(runs.path(), Some("a"), &Request::default()).unwrap().config.engine.threads, 1);
+    }
+
+    #[test]
+    fn a_run_that_never_began_takes_other_settings() {
+        let runs = tempfile::tempdir().unwrap();
+        let asked = |model: &str| Request { sets: vec![format!("model={model}")], ..Request::default() };
+        drop(RunFolder::open(runs.path(), Some("a"), &asked("typo")).unwrap());
+        let again = RunFolder::open(runs.path(), Some("a"), &asked("right")).unwrap();
+        assert!(!again.resumed && again.config.model == "right");
+        drop(again);
+        assert_eq!(RunFolder::open(runs.path(), Some("a"), &Request::default()).unwrap().config.model, "right", "as last asked");
+        // Killed before the settings were written.
+        fs::remove_file(runs.path().join("a/config.toml")).unwrap();
+        assert!(!RunFolder::open(runs.path(), Some("a"), &asked("right")).unwrap().resumed);
     }
 }

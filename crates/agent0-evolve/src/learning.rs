@@ -1,5 +1,7 @@
 //! From scored trajectories to optimizer steps. The objective is `agent0-rl`'s; here it is handed to the engine.
 
+use std::ops::Range;
+
 use agent0_engine::{AdamParams, AdapterId, Datum, Engine, PolicyLoss, ScoreRequest, TokenStats, Weights};
 use agent0_rl::{Scored, StepMetrics, Trajectory, data, step_metrics};
 
@@ -20,6 +22,8 @@ pub struct Recipe {
     pub reference: Weights,
     /// Coefficient of the KL term.
     pub beta: f32,
+    /// The temperature that the trajectories were drawn at: the policy that acted is the one that learns.
+    pub temperature: f32,
     /// AdamW step size.
     pub learning_rate: f32,
     /// Optimizer steps the data are dealt to.
@@ -73,16 +77,23 @@ impl Run<'_> {
         self.tell_training(place, 0, scored.len());
         let references = match self.is_its_reference(place.phase) {
             true => scored.iter().map(|scored| scored.trajectory.logprobs.clone()).collect(),
-            false => self.reference_logprobs(scored, recipe.reference).await?,
+            false => self.reference_logprobs(scored, recipe).await?,
         };
-        let share = scored.len().div_ceil(recipe.updates).max(1);
         let mut sums = Sums::default();
-        for (scored, references) in scored.chunks(share).zip(references.chunks(share)) {
-            let data = data(scored, references, self.config.training.aggregation, recipe.budget)?;
+        for part in shares(scored.len(), recipe.updates) {
+            let data = data(&scored[part.clone()], &references[part], self.config.training.aggregation, recipe.budget)?;
             if data.is_empty() {
                 continue;
             }
-            self.accumulate(place, adapter, data, PolicyLoss { kl_coef: recipe.beta }, scored.len(), &mut sums).await?;
+            self.accumulate(
+                place,
+                adapter,
+                data,
+                PolicyLoss { kl_coef: recipe.beta, temperature: recipe.temperature },
+                scored.len(),
+                &mut sums,
+            )
+            .await?;
             let step = self.engine.optim_step(adapter, self.adam(recipe.learning_rate)).await?;
             sums.updates += 1;
             sums.grad_norm += step.grad_norm;
@@ -116,12 +127,12 @@ impl Run<'_> {
         self.tell(&Event::Training { place, done, total, later: left_after(&self.config, place, Doing::Learning) });
     }
 
-    async fn reference_logprobs(&self, scored: &[Scored<'_>], reference: Weights) -> Result<Vec<Vec<f32>>, EvolveError> {
+    async fn reference_logprobs(&self, scored: &[Scored<'_>], recipe: &Recipe) -> Result<Vec<Vec<f32>>, EvolveError> {
         let request = |scored: &Scored<'_>| {
             let Trajectory { ids, sampled, .. } = scored.trajectory;
             ScoreRequest { ids: ids.clone(), wanted: sampled.clone() }
         };
-        Ok(self.engine.logprobs(scored.iter().map(request).collect(), reference).await?)
+        Ok(self.engine.logprobs(scored.iter().map(request).collect(), recipe.reference, recipe.temperature).await?)
     }
 
     fn adam(&self, learning_rate: f32) -> AdamParams {
@@ -135,6 +146,11 @@ impl Run<'_> {
             ..AdamParams::default()
         }
     }
+}
+
+/// Deals `n` sequences to `updates` optimizer steps, in order and as evenly as can be.
+fn shares(n: usize, updates: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..updates).map(move |update| update * n / updates..(update + 1) * n / updates).filter(|part| !part.is_empty())
 }
 
 /// Cuts a list into runs of at most `tokens` tokens, or one item where that is longer.
@@ -202,6 +218,15 @@ impl Sums {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_update_gets_an_even_share() {
+        let sizes = |n, updates| shares(n, updates).map(|part| part.len()).collect::<Vec<_>>();
+        assert_eq!(sizes(9, 4), [2, 2, 2, 3]);
+        assert_eq!(sizes(8, 2), [4, 4]);
+        assert_eq!(sizes(2, 3), [1, 1]);
+        assert_eq!(shares(9, 4).flatten().collect::<Vec<_>>(), (0..9).collect::<Vec<_>>());
+    }
 
     #[test]
     fn runs_keep_the_order_and_the_limit() {

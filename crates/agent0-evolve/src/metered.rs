@@ -50,13 +50,17 @@ impl Engine for Metered<'_> {
         self.engine.sample(request).await
     }
 
-    async fn logprobs(&self, sequences: Vec<ScoreRequest>, weights: Weights) -> Result<Vec<Vec<f32>>> {
+    async fn logprobs(&self, sequences: Vec<ScoreRequest>, weights: Weights, temperature: f32) -> Result<Vec<Vec<f32>>> {
         let _call = self.scoring.call();
-        self.engine.logprobs(sequences, weights).await
+        self.engine.logprobs(sequences, weights, temperature).await
     }
 
     async fn create_adapter(&self, spec: LoraSpec) -> Result<AdapterId> {
         self.engine.create_adapter(spec).await
+    }
+
+    async fn drop_adapter(&self, adapter: AdapterId) -> Result<()> {
+        self.engine.drop_adapter(adapter).await
     }
 
     async fn publish(&self, adapter: AdapterId) -> Result<SnapshotId> {

@@ -82,6 +82,11 @@ impl RewardParams {
         Self { formula: Formula::Code, gamma: 0.05, ..Self::paper() }
     }
 
+    /// The factors by name, none of which may be negative.
+    pub fn factors(&self) -> [(&'static str, f64); 4] {
+        [("lambda_unc", self.lambda_unc), ("lambda_tool", self.lambda_tool), ("gamma", self.gamma), ("lambda_rep", self.lambda_rep)]
+    }
+
     /// R_unc of a task with self-consistency `p_hat`.
     fn uncertainty(&self, p_hat: f64) -> f64 {
         match self.formula {

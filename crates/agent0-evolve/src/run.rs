@@ -1,10 +1,11 @@
 //! A run at work: the machinery it uses, both agents, and the cursor that says what comes next. A method decides what
 //! is done; here is how it is begun, recorded and resumed.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use agent0_answers::Grader;
 use agent0_engine::{AdapterId, Codec, Engine, LoraSpec, SnapshotId, Weights};
@@ -18,7 +19,7 @@ use crate::learning::{Learned, Outcome};
 use crate::metered::{Busy, Metered};
 use crate::observer::{Event, Observer};
 use crate::place::{Phase, Place, Slot};
-use crate::store::{Cursor, StepRecord, Store, TaskRecord};
+use crate::store::{Cursor, StepRecord, Store, TaskRecord, unix_time};
 use crate::tensorboard::EventWriter;
 
 /// What a run works with; it owns none of it.
@@ -26,6 +27,8 @@ use crate::tensorboard::EventWriter;
 pub struct Machinery<'a> {
     /// The model.
     pub engine: &'a dyn Engine,
+    /// A digest of the model's files.
+    pub weights: String,
     /// Its tokenizer and chat template.
     pub codec: Arc<dyn Codec>,
     /// The executor's Python.
@@ -82,7 +85,8 @@ pub struct Run<'a> {
     checkpoints: Checkpoints,
     cursor: Cursor,
     frozen: Vec<SnapshotId>,
-    curves: EventWriter,
+    /// `None` where they cannot be written.
+    curves: Option<EventWriter>,
     step_began: Instant,
 }
 
@@ -92,7 +96,7 @@ impl<'a> Run<'a> {
     /// Brings both agents to where the run's cursor says they are.
     pub async fn start(folder: RunFolder, machinery: Machinery<'a>) -> Result<Run<'a>> {
         let RunFolder { path, config, store, .. } = folder;
-        check_model(&store, &machinery.engine.info().model)?;
+        check_model(&store, &machinery)?;
         let engine = Metered::new(machinery.engine);
         let checkpoints = Checkpoints::open(&path, config.keep_checkpoints)?;
         let cursor = store.cursor()?;
@@ -105,7 +109,7 @@ impl<'a> Run<'a> {
         };
         let curriculum = bring(Phase::Curriculum, &cursor.curriculum).await?;
         let executor = bring(Phase::Executor, &cursor.executor).await?;
-        let curves = curves(&path, &store, &config)?;
+        let curves = curves(&path, &store, &config)?.ok();
         let run = Run {
             config,
             curriculum,
@@ -164,7 +168,9 @@ impl<'a> Run<'a> {
             return self.freeze(phase).await;
         }
         let adapter = self.checkpoints.load(&self.engine, &name).await?;
-        self.publish(adapter).await
+        let reference = self.publish(adapter).await?;
+        self.engine.drop_adapter(adapter).await?;
+        Ok(reference)
     }
 
     /// Stores a finished step. When the agent in training learned something, its checkpoint is written first.
@@ -267,10 +273,10 @@ impl<'a> Run<'a> {
 
     /// The curves are a view of the store: if they cannot be written, the run goes on.
     fn draw(&mut self, record: &StepRecord) {
-        let time = unix_time();
+        let (Some(curves), time) = (&mut self.curves, unix_time()) else { return };
         for (name, value) in &record.metrics {
             let step = curve_step(&self.config, record.place);
-            let _ = self.curves.scalar(&format!("{}/{name}", record.place.phase), step, *value as f32, time);
+            let _ = curves.scalar(&format!("{}/{name}", record.place.phase), step, *value as f32, time);
         }
     }
 }
@@ -284,16 +290,26 @@ fn lora(config: &Config, agent: Phase) -> LoraSpec {
     }
 }
 
-fn check_model(store: &Store, found: &str) -> Result<()> {
-    match store.meta("model")? {
-        None => Ok(store.set_meta("model", found)?),
-        Some(stored) if stored == found => Ok(()),
-        Some(stored) => Err(EvolveError::OtherModel { stored, found: found.to_owned() }),
+/// What decides a run's numbers besides its settings stays what it was.
+fn check_model(store: &Store, machinery: &Machinery) -> Result<()> {
+    let info = machinery.engine.info();
+    let facts = [
+        ("model", "model", &info.model),
+        ("weights", "file of weights", &machinery.weights),
+        ("numerics", "number format", &info.numerics),
+    ];
+    for (key, what, found) in facts {
+        match store.meta(key)? {
+            None => store.set_meta(key, found)?,
+            Some(stored) if stored == *found => {}
+            Some(stored) => return Err(EvolveError::OtherModel { what, stored, found: found.clone() }),
+        }
     }
+    Ok(())
 }
 
-/// The event file, with everything the store has.
-fn curves(run: &Path, store: &Store, config: &Config) -> Result<EventWriter> {
+/// The event file, with everything the store has; or why it cannot be written.
+fn curves(run: &Path, store: &Store, config: &Config) -> Result<io::Result<EventWriter>> {
     let folder = run.join("tensorboard");
     let write = |metrics: Vec<crate::store::Metric>| {
         let mut curves = EventWriter::create(&folder, unix_time())?;
@@ -303,7 +319,7 @@ fn curves(run: &Path, store: &Store, config: &Config) -> Result<EventWriter> {
         }
         Ok(curves)
     };
-    write(store.metrics()?).map_err(|cause| EvolveError::Folder { path: folder.clone(), cause })
+    Ok(write(store.metrics()?))
 }
 
 /// Steps of a phase counted through all iterations.
@@ -334,8 +350,4 @@ fn pace(seconds: f64, busy: Busy, sampled_tokens: usize, trained_tokens: usize) 
         ("other_seconds", Some(seconds - sampling - scoring - training)),
     ];
     metrics.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
-}
-
-fn unix_time() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |elapsed| elapsed.as_secs_f64())
 }

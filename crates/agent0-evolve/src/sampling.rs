@@ -1,6 +1,7 @@
 //! Brings trajectories and votes: many in flight at once, each stored as it finishes, placed by index so that nothing
 //! depends on timing. What an earlier process stored is not done again.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::atomic::Ordering;
 
@@ -119,7 +120,8 @@ impl Run<'_> {
         F: Future<Output = std::result::Result<Trajectory, RolloutError>>,
     {
         let mut done = self.store.trajectories(place, role)?;
-        done.retain(|slot, _| slots.contains(slot));
+        let wanted: BTreeSet<Slot> = slots.iter().copied().collect();
+        done.retain(|slot, _| wanted.contains(slot));
         let doing = match role {
             Role::Proposer => Doing::Proposing,
             Role::Executor => Doing::Answering,

@@ -16,6 +16,9 @@ pub const PRESETS: [(&str, &str); 4] = [
     ("code", include_str!("presets/code.toml")),
 ];
 
+/// Settings that decide how fast a run is and what it takes, and nothing that comes of it.
+const FOLLOWS_THE_MACHINE: [&str; 5] = ["engine.threads", "engine.kv_mib", "engine.in_flight", "sandbox.concurrency", "keep_checkpoints"];
+
 /// Why settings could not be put together.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -100,6 +103,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// Whether nothing was asked for.
+    pub fn is_empty(&self) -> bool {
+        self.preset.is_none() && self.file.is_none() && self.sets.is_empty()
+    }
+
     /// The settings asked for explicitly: the file's, then the single ones.
     fn explicit(&self) -> Result<Table, ConfigError> {
         let known = defaults();
@@ -134,17 +142,19 @@ impl Request {
         typed(table, &origin)
     }
 
-    /// Checks that nothing asked for contradicts the stored settings of a run that is to be resumed.
-    /// A preset named on the command line counts with all its keys.
-    pub fn check_against(&self, run: &str, stored: &Config) -> Result<(), ConfigError> {
+    /// The settings of a run that is to be resumed: the stored ones, which nothing asked for may contradict. Only what decides no result
+    /// ([`FOLLOWS_THE_MACHINE`]) is as asked. A preset named on the command line counts with all its keys.
+    pub fn resumed(&self, run: &str, stored: &Config) -> Result<Config, ConfigError> {
         let mut asked = Table::new();
         if let Some(name) = &self.preset {
             merge(&mut asked, preset_table(name)?);
         }
         merge(&mut asked, self.explicit()?);
-        let stored = flatten(&table_of(stored));
+        let mut settings = table_of(stored);
+        let stored = flatten(&settings);
         let find = |key: &str| stored.iter().find(|(k, _)| k == key).map(|(_, v)| v);
-        let differences: Vec<String> = flatten(&asked)
+        let (free, fixed): (Vec<_>, Vec<_>) = flatten(&asked).into_iter().partition(|(key, _)| FOLLOWS_THE_MACHINE.contains(&key.as_str()));
+        let differences: Vec<String> = fixed
             .into_iter()
             .filter(|(key, value)| find(key).is_none_or(|stored| !same_value(stored, value)))
             .map(|(key, value)| {
@@ -152,19 +162,22 @@ impl Request {
                 format!("{key} is {stored} there, {} was asked for", brief(&value))
             })
             .collect();
-        if differences.is_empty() { Ok(()) } else { Err(ConfigError::Differs { run: run.to_owned(), differences }) }
+        if !differences.is_empty() {
+            return Err(ConfigError::Differs { run: run.to_owned(), differences });
+        }
+        free.into_iter().for_each(|(key, value)| merge(&mut settings, nested(&key, value)));
+        typed(settings, "the settings given")
     }
 }
 
-/// Reads the settings stored with a run.
+/// Reads the settings stored with a run. They are whole: what an earlier version did not know yet is as it was then, whatever the
+/// default is now.
 pub fn read_stored(path: &Path) -> Result<Config, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Read { path: path.to_path_buf(), cause })?;
     let origin = path.display().to_string();
     let stored = parse(&origin, &text)?;
-    let mut table = defaults();
-    reject_unknown(&stored, &table, &origin)?;
-    merge(&mut table, stored);
-    typed(table, &origin)
+    reject_unknown(&stored, &defaults(), &origin)?;
+    typed(stored, &origin)
 }
 
 /// The text stored with a run.
@@ -216,10 +229,14 @@ fn parse_set(set: &str) -> Result<Table, ConfigError> {
         .ok()
         .and_then(|mut table| table.remove("v"))
         .unwrap_or_else(|| Value::String(value.trim().to_owned()));
-    let nested = parts.iter().rev().fold(value, |inner, part| Value::Table(Table::from_iter([((*part).to_owned(), inner)])));
-    match nested {
-        Value::Table(table) => Ok(table),
-        _ => Err(bad()),
+    Ok(nested(&parts.join("."), value))
+}
+
+/// A table that holds `value` at a dotted key.
+fn nested(key: &str, value: Value) -> Table {
+    match key.split_once('.') {
+        Some((section, rest)) => Table::from_iter([(section.to_owned(), Value::Table(nested(rest, value)))]),
+        None => Table::from_iter([(key.to_owned(), value)]),
     }
 }
 
@@ -357,6 +374,10 @@ mod tests {
             let error = request(&[&format!("curriculum.reward.peak={peak}")]).resolve().unwrap_err().to_string();
             assert!(error.contains("curriculum.reward.peak"), "{error}");
         }
+        for bad in ["executor.learning_rate=-7e-5", "training.beta2=1", "executor.adpo.widen=inf", "curriculum.reward.lambda_rep=nan"] {
+            let error = request(&[bad]).resolve().unwrap_err().to_string();
+            assert!(error.contains(bad.split_once('=').unwrap().0), "{error}");
+        }
         let error = request(&["executor.objective=ppo"]).resolve().unwrap_err().to_string();
         assert!(error.contains("objective") && error.contains("adpo"), "{error}");
         let error = request(&["prompts.topics=[]"]).resolve().unwrap_err().to_string();
@@ -373,16 +394,22 @@ mod tests {
         let path = folder.path().join("config.toml");
         std::fs::write(&path, to_toml(&config)).unwrap();
         assert_eq!(read_stored(&path).unwrap(), config);
+        // A run from before a setting existed goes on as it began.
+        let older: String =
+            to_toml(&config).lines().filter(|line| !line.starts_with("numbers_only")).map(|line| format!("{line}\n")).collect();
+        std::fs::write(&path, older).unwrap();
+        assert!(config.prompts.numbers_only && !read_stored(&path).unwrap().prompts.numbers_only);
     }
 
     #[test]
     fn resuming_with_other_explicit_settings_names_the_keys() {
         let stored = request(&["seed=3", "executor.learning_rate=0.1"]).resolve().unwrap();
-        request(&[]).check_against("r", &stored).unwrap();
-        request(&["seed=3", "executor.learning_rate=0.1"]).check_against("r", &stored).unwrap();
-        let error = request(&["seed=4", "iterations=3"]).check_against("r", &stored).unwrap_err().to_string();
+        assert_eq!(request(&[]).resumed("r", &stored).unwrap(), stored);
+        let same = ["seed=3", "executor.learning_rate=0.1", "engine.kv_mib=512"];
+        assert_eq!(request(&same).resumed("r", &stored).unwrap().engine.kv_mib, 512);
+        let error = request(&["seed=4", "iterations=3"]).resumed("r", &stored).unwrap_err().to_string();
         assert!(error.contains("seed is 3 there, 4 was asked for") && !error.contains("iterations"), "{error}");
         let preset = Request { preset: Some("smoke".into()), ..Request::default() };
-        assert!(preset.check_against("r", &stored).unwrap_err().to_string().contains("preset"));
+        assert!(preset.resumed("r", &stored).unwrap_err().to_string().contains("preset"));
     }
 }

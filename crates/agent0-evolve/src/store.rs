@@ -15,7 +15,7 @@ use crate::place::{Phase, Place, Role, Slot};
 use crate::reward::RewardParts;
 
 /// Changes whenever the tables, or anything that a resumed run depends on, change.
-pub const SCHEMA_VERSION: i64 = 1;
+pub const SCHEMA_VERSION: i64 = 2;
 
 const SCHEMA: &str = include_str!("schema.sql");
 
@@ -447,6 +447,11 @@ impl Store {
         })
     }
 
+    /// Whether a model has begun to work on the run; before that its settings bind nobody.
+    pub fn is_begun(&self) -> Result<bool> {
+        Ok(self.meta("model")?.is_some())
+    }
+
     /// A remembered fact about the run.
     pub fn meta(&self, key: &str) -> Result<Option<String>> {
         self.query(|db| db.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional())
@@ -599,7 +604,7 @@ fn json<T: serde::Serialize + ?Sized>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-fn unix_time() -> f64 {
+pub(crate) fn unix_time() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |elapsed| elapsed.as_secs_f64())
 }
 

@@ -45,7 +45,14 @@ fn request(extra: &[&str]) -> Request {
 async fn work(runs: &Path, engine: &FakeEngine, request: &Request) -> Result<bool, EvolveError> {
     let folder = RunFolder::open(runs, Some("r"), request)?;
     let grader = Grader::new(None);
-    let machinery = Machinery { engine, codec: Arc::new(ByteCodec::new()), tool: &FakeTool, grader: &grader, observer: &Unobserved };
+    let machinery = Machinery {
+        engine,
+        weights: "1234".into(),
+        codec: Arc::new(ByteCodec::new()),
+        tool: &FakeTool,
+        grader: &grader,
+        observer: &Unobserved,
+    };
     let whole = async {
         let mut run = Run::start(folder, machinery).await?;
         agent0::evolve(&mut run).await
@@ -294,7 +301,7 @@ async fn a_run_in_use_or_begun_with_another_model_is_refused() {
     held.store.set_meta("model", "another").unwrap();
     drop(held);
     let error = work(runs.path(), &FakeEngine::new(Script::Varied, 0, None), &request(&[])).await.unwrap_err().to_string();
-    assert!(error.contains("begun with model another"), "{error}");
+    assert!(error.contains("begun with another model: another, and now"), "{error}");
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for dtype in [Dtype::F32, Dtype::Bf16, Dtype::Q8] {
         let engine = LocalEngine::open(Path::new(&model), &LocalOptions { dtype: Some(dtype), ..Default::default() })?;
         let scored: Vec<f32> =
-            engine.logprobs(pieces.clone(), Weights::Base).await?.iter().flat_map(|piece| &piece[1..]).copied().collect();
+            engine.logprobs(pieces.clone(), Weights::Base, 1.0).await?.iter().flat_map(|piece| &piece[1..]).copied().collect();
         let count = scored.len() as f32;
         print!("{dtype:?}: {count} tokens, loss {:.5}", -scored.iter().sum::<f32>() / count);
         if dtype == Dtype::F32 {

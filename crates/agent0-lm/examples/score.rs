@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let text: String = serde_json::from_str(line)?;
         let (ids, chat) = (tokenizer.encode(&text)?, tokenizer.chat(&[Message::new(Role::User, text)])?);
         let request = ScoreRequest { wanted: vec![true; chat.len()], ids: chat.clone() };
-        let logprobs = engine.logprobs(vec![request], weights).await?.remove(0);
+        let logprobs = engine.logprobs(vec![request], weights, 1.0).await?.remove(0);
         println!("{}", serde_json::json!({ "ids": ids, "chat": chat, "logprobs": logprobs[1..] }));
     }
     Ok(())

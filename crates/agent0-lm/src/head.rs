@@ -1,7 +1,8 @@
 //! The output head: logits, log-probabilities, and the policy-gradient loss fused with its backward pass.
 //!
 //! Logits exist for [`CHUNK`] rows at a time only. The loss coefficient of a token depends on that token's own
-//! log-probability alone, so one pass over a chunk gives log-probabilities, loss and gradient.
+//! log-probability alone, so one pass over a chunk gives log-probabilities, loss and gradient. All of them are those of the softmax at
+//! a temperature.
 
 use agent0_compute::{AlignedBuffer, Compute, TokenTerm, Write, log_softmax_stats, softmax_backward};
 use agent0_engine::PolicyLoss;
@@ -29,9 +30,17 @@ impl Head {
 
     /// Calls `visit(row, term)` with the log-probability and entropy of each row's target, in order.
     /// `hidden [targets, hidden]` is normalised.
-    pub(crate) fn score(&mut self, cx: &Compute, model: &Model, hidden: &[f32], targets: &[u32], mut visit: impl FnMut(usize, &TokenTerm)) {
+    pub(crate) fn score(
+        &mut self,
+        cx: &Compute,
+        model: &Model,
+        hidden: &[f32],
+        targets: &[u32],
+        temperature: f32,
+        mut visit: impl FnMut(usize, &TokenTerm),
+    ) {
         for (chunk, (hidden, targets)) in chunks(model, hidden, targets) {
-            self.chunk_stats(cx, model, hidden, targets);
+            self.chunk_stats(cx, model, hidden, targets, 1.0 / temperature);
             for (i, term) in self.stats.iter().enumerate() {
                 visit(chunk * CHUNK + i, term);
             }
@@ -40,33 +49,35 @@ impl Head {
 
     /// As [`Head::score`], where `visit` returns the loss gradient with respect to the target's log-probability;
     /// writes the gradient of `hidden` into `dhidden`.
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn backward(
         &mut self,
         cx: &Compute,
         model: &Model,
         hidden: &[f32],
         targets: &[u32],
+        temperature: f32,
         dhidden: &mut [f32],
         mut visit: impl FnMut(usize, &TokenTerm) -> f32,
     ) {
         let (vocab, width) = (model.config.vocab, model.config.hidden);
         for (chunk, (hidden, targets)) in chunks(model, hidden, targets) {
-            self.chunk_stats(cx, model, hidden, targets);
+            self.chunk_stats(cx, model, hidden, targets, 1.0 / temperature);
             let rows = targets.len();
             self.coefficients.clear();
             // softmax_backward differentiates -logprob, hence the sign.
             self.coefficients.extend(self.stats.iter().enumerate().map(|(i, term)| -visit(chunk * CHUNK + i, term)));
             let logits = &mut self.logits;
-            softmax_backward(cx, rows, logits, vocab, vocab, targets, &self.stats, &self.coefficients);
+            softmax_backward(cx, rows, logits, vocab, vocab, targets, &self.stats, &self.coefficients, 1.0 / temperature);
             model.head.backward(cx, rows, logits, &mut dhidden[chunk * CHUNK * width..][..rows * width]);
         }
     }
 
-    fn chunk_stats(&mut self, cx: &Compute, model: &Model, hidden: &[f32], targets: &[u32]) {
+    fn chunk_stats(&mut self, cx: &Compute, model: &Model, hidden: &[f32], targets: &[u32], inv_temperature: f32) {
         let rows = targets.len();
         self.logits(cx, model, rows, hidden);
         self.stats.resize(rows, TokenTerm::default());
-        log_softmax_stats(cx, rows, &self.logits, model.config.vocab, model.config.vocab, targets, &mut self.stats);
+        log_softmax_stats(cx, rows, &self.logits, model.config.vocab, model.config.vocab, targets, inv_temperature, &mut self.stats);
     }
 }
 
@@ -106,7 +117,7 @@ mod tests {
 
     #[test]
     fn slope_is_the_derivative_of_the_loss_on_every_branch() {
-        let loss = PolicyLoss { kl_coef: 0.05 };
+        let loss = PolicyLoss { kl_coef: 0.05, ..PolicyLoss::default() };
         for advantage in [-1.3f32, 0.7] {
             for shift in [-0.6f32, -0.1, 0.0, 0.15, 0.5] {
                 let term = LossTerm { weight: 0.5, old_logprob: -1.0, ref_logprob: -1.4, advantage, clip_low: 0.2, clip_high: 0.28 };
@@ -121,7 +132,7 @@ mod tests {
 
     #[test]
     fn clipped_tokens_have_no_policy_gradient() {
-        let loss = PolicyLoss { kl_coef: 0.0 };
+        let loss = PolicyLoss::default();
         let term = LossTerm { weight: 1.0, old_logprob: -2.0, ref_logprob: 0.0, advantage: 1.0, clip_low: 0.2, clip_high: 0.28 };
         assert_eq!(token_loss(loss, &term, -1.0).1, 0.0);
         assert!(token_loss(loss, &term, -2.0).1 < 0.0);

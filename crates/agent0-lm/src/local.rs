@@ -47,6 +47,8 @@ pub struct LocalOptions {
     /// Most rows of a training micro-batch, a common beginning counted once; 2,048 by default. Bounds the memory of training:
     /// sequences that share little are taken in smaller micro-batches anyway.
     pub micro_tokens: Option<usize>,
+    /// Rank of the adapters that memory is set aside for; 16 by default.
+    pub adapter_rank: Option<usize>,
     /// The Hugging Face name of the model, which saved adapters give as their base; the file's own word by default.
     pub base: Option<String>,
 }
@@ -62,8 +64,9 @@ type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
 
 enum Command {
     Sample(SampleRequest, SampleReply),
-    Logprobs(Vec<ScoreRequest>, Weights, Reply<Vec<Vec<f32>>>),
+    Logprobs(Vec<ScoreRequest>, Weights, f32, Reply<Vec<Vec<f32>>>),
     CreateAdapter(LoraSpec, Reply<AdapterId>),
+    DropAdapter(AdapterId, Reply<()>),
     Publish(AdapterId, Reply<SnapshotId>),
     Release(SnapshotId, Reply<()>),
     ForwardBackward(AdapterId, Vec<Datum>, PolicyLoss, Reply<ForwardBackward>),
@@ -87,6 +90,7 @@ impl LocalEngine {
             sequences: options.max_batch.unwrap_or(64).max(1),
             kv_bytes: options.kv_bytes,
             micro_tokens: options.micro_tokens.unwrap_or(2048).max(1),
+            adapter_rank: options.adapter_rank.unwrap_or(16),
         };
         let plan = memory::plan(path, config, &wishes, options.memory.or_else(memory::free_memory))?;
         let mut model = Model::load(&cx, checkpoint.as_ref(), dtype, wishes.context)?;
@@ -149,12 +153,16 @@ impl Engine for LocalEngine {
         self.call(|reply| Command::Sample(request, reply)).await
     }
 
-    async fn logprobs(&self, sequences: Vec<ScoreRequest>, weights: Weights) -> Result<Vec<Vec<f32>>, EngineError> {
-        self.call(|reply| Command::Logprobs(sequences, weights, reply)).await
+    async fn logprobs(&self, sequences: Vec<ScoreRequest>, weights: Weights, temperature: f32) -> Result<Vec<Vec<f32>>, EngineError> {
+        self.call(|reply| Command::Logprobs(sequences, weights, temperature, reply)).await
     }
 
     async fn create_adapter(&self, spec: LoraSpec) -> Result<AdapterId, EngineError> {
         self.call(|reply| Command::CreateAdapter(spec, reply)).await
+    }
+
+    async fn drop_adapter(&self, adapter: AdapterId) -> Result<(), EngineError> {
+        self.call(|reply| Command::DropAdapter(adapter, reply)).await
     }
 
     async fn publish(&self, adapter: AdapterId) -> Result<SnapshotId, EngineError> {
@@ -233,8 +241,12 @@ impl Worker {
     fn execute(&mut self, command: Command) {
         match command {
             Command::Sample(request, reply) => self.submit(request, reply),
-            Command::Logprobs(sequences, weights, reply) => drop(reply.send(self.logprobs(&sequences, weights))),
+            Command::Logprobs(sequences, weights, temperature, reply) => drop(reply.send(self.logprobs(&sequences, weights, temperature))),
             Command::CreateAdapter(spec, reply) => drop(reply.send(self.create_adapter(&spec))),
+            Command::DropAdapter(id, reply) => {
+                let known = self.adapters.remove(&id.0).map(drop);
+                drop(reply.send(known.ok_or(EngineError::UnknownWeights(Weights::Live(id)))));
+            }
             Command::Publish(adapter, reply) => drop(reply.send(self.publish(adapter))),
             Command::Release(id, reply) => {
                 let known = self.snapshots.remove(&id.0).map(drop);
@@ -285,15 +297,16 @@ impl Worker {
         }
     }
 
-    fn logprobs(&mut self, sequences: &[ScoreRequest], weights: Weights) -> Result<Vec<Vec<f32>>, EngineError> {
+    fn logprobs(&mut self, sequences: &[ScoreRequest], weights: Weights, temperature: f32) -> Result<Vec<Vec<f32>>, EngineError> {
         let weights = self.weights(weights)?;
+        check_temperature(temperature)?;
         for ScoreRequest { ids, wanted } in sequences {
             self.check_ids(ids, 2, self.model.context)?;
             if wanted.len() != ids.len() {
                 return Err(EngineError::Request(format!("{} marks of wanted tokens for {} tokens", wanted.len(), ids.len())));
             }
         }
-        Ok(self.trainer.logprobs(&self.cx, &self.model, weights, sequences, self.micro_tokens))
+        Ok(self.trainer.logprobs(&self.cx, &self.model, weights, sequences, temperature, self.micro_tokens))
     }
 
     fn create_adapter(&mut self, spec: &LoraSpec) -> Result<AdapterId, EngineError> {
@@ -331,6 +344,7 @@ impl Worker {
     }
 
     fn forward_backward(&mut self, id: AdapterId, data: &[Datum], loss: PolicyLoss) -> Result<ForwardBackward, EngineError> {
+        check_temperature(loss.temperature)?;
         for datum in data {
             self.check_ids(&datum.ids, 2, self.model.context)?;
             check_datum(datum)?;
@@ -341,6 +355,7 @@ impl Worker {
     }
 
     fn optim_step(&mut self, id: AdapterId, params: &AdamParams) -> Result<OptimStep, EngineError> {
+        check_adam(params)?;
         let cx = self.cx.clone();
         let Adapter { weights, gradient, optimizer } = self.adapter(id)?;
         let result = optimizer.step(&cx, Arc::make_mut(weights), gradient, params);
@@ -359,6 +374,26 @@ impl Worker {
     }
 }
 
+/// Logits are divided by it, so 0, which can be sampled at, cannot be trained at.
+fn check_temperature(temperature: f32) -> Result<(), EngineError> {
+    if temperature.is_finite() && temperature > 0.0 {
+        Ok(())
+    } else {
+        Err(EngineError::Request(format!("log-probabilities at temperature {temperature}; it must be above 0")))
+    }
+}
+
+/// Parameters that make numbers of numbers.
+fn check_adam(params: &AdamParams) -> Result<(), EngineError> {
+    let AdamParams { learning_rate, beta1, beta2, eps, weight_decay, max_grad_norm } = *params;
+    let decays = [beta1, beta2].iter().all(|beta| (0.0..1.0).contains(beta));
+    if decays && learning_rate.is_finite() && weight_decay.is_finite() && eps > 0.0 && max_grad_norm > 0.0 {
+        Ok(())
+    } else {
+        Err(EngineError::Request(format!("AdamW cannot step with {params:?}")))
+    }
+}
+
 /// A datum's vectors must be as long as its ids, finite, and weightless at the first token.
 fn check_datum(datum: &Datum) -> Result<(), EngineError> {
     let vectors = [
@@ -374,6 +409,10 @@ fn check_datum(datum: &Datum) -> Result<(), EngineError> {
         if values.iter().any(|v| !v.is_finite()) {
             return Err(EngineError::NonFinite(format!("the {name} of a datum")));
         }
+    }
+    let Datum { clip_low, clip_high, .. } = *datum;
+    if !(clip_low.is_finite() && clip_high.is_finite() && 1.0 - clip_low <= 1.0 + clip_high) {
+        return Err(EngineError::Request(format!("ratios cannot be clipped to [1 - {clip_low}, 1 + {clip_high}]")));
     }
     if datum.weights[0] != 0.0 {
         return Err(EngineError::Request("the first token of a datum has no prediction: its weight must be 0".into()));

@@ -20,11 +20,9 @@ const AMPLE_TOKENS: usize = 2048;
 const FAIR_TOKENS: usize = 1024;
 /// Least tokens of keys and values, and least rows of a micro-batch.
 const LEAST_TOKENS: usize = 256;
-/// Adapters that are allowed for: two, with their gradients and optimizer states.
-const ADAPTERS: usize = 2;
-const ADAPTER_RANK: usize = 16;
-/// Copies of an adapter's weights: as trained, packed twice, gradient, two moments.
-const ADAPTER_COPIES: usize = 6;
+/// Adapters that are allowed for: two, of whose weights there are six copies each (as trained, packed twice, gradient, two moments), and
+/// one that is only looked at, which has the first three.
+const ADAPTER_COPIES: usize = 2 * 6 + 3;
 
 /// What is asked of the engine.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +36,8 @@ pub(crate) struct Wishes {
     pub(crate) kv_bytes: Option<u64>,
     /// Most rows of a training micro-batch.
     pub(crate) micro_tokens: usize,
+    /// Rank of the adapters.
+    pub(crate) adapter_rank: usize,
 }
 
 /// What the engine can have.
@@ -57,9 +57,10 @@ pub(crate) struct Plan {
 /// Not even the least that the model can work with fits.
 pub(crate) fn plan(path: &Path, config: &ModelConfig, wishes: &Wishes, free: Option<u64>) -> Result<Plan, ModelError> {
     let usable = free.map_or(u64::MAX, |free| free - free / 10);
-    let (block, row) = (KvStorage::block_bytes(config, wishes.dtype), training_row_bytes(config));
+    let rank = wishes.adapter_rank;
+    let (block, row) = (KvStorage::block_bytes(config, wishes.dtype), training_row_bytes(config, rank));
     let blocks_of = |tokens: usize| tokens.div_ceil(KV_BLOCK) as u64;
-    let fixed = weight_bytes(config, wishes.dtype) + adapter_bytes(config) + sampling_bytes(config, wishes.sequences);
+    let fixed = weight_bytes(config, wishes.dtype) + adapter_bytes(config, rank) + sampling_bytes(config, wishes.sequences, rank);
     let (least_blocks, least_rows) = (blocks_of(LEAST_TOKENS.min(wishes.context)), LEAST_TOKENS.min(wishes.micro_tokens));
     let needed = fixed + least_blocks * block + least_rows as u64 * row;
     if needed > usable {
@@ -82,6 +83,13 @@ pub(crate) fn plan(path: &Path, config: &ModelConfig, wishes: &Wishes, free: Opt
     }
     if wishes.kv_bytes.is_some() && wished > left {
         smaller.push(format!("{} GiB of keys and values instead of {}", gib(blocks as u64 * block), gib(wished * block)));
+    }
+    if blocks * KV_BLOCK < wishes.context {
+        smaller.push(format!(
+            "sequences of {} tokens at most instead of {}, which can end answers early",
+            blocks * KV_BLOCK,
+            wishes.context
+        ));
     }
     if micro_tokens < wishes.micro_tokens {
         smaller.push(format!("micro-batches of {micro_tokens} rows instead of {}", wishes.micro_tokens));
@@ -108,25 +116,25 @@ fn weight_bytes(config: &ModelConfig, dtype: Dtype) -> u64 {
     }
 }
 
-fn adapter_bytes(config: &ModelConfig) -> u64 {
+fn adapter_bytes(config: &ModelConfig, rank: usize) -> u64 {
     let site = |site: &Site| site.linears(config).iter().map(|(_, width)| site.inputs(config) + width).sum::<usize>();
     let layer: usize = Site::ALL.iter().map(site).sum();
-    (ADAPTERS * ADAPTER_COPIES * config.layers * layer * ADAPTER_RANK * size_of::<f32>()) as u64
+    (ADAPTER_COPIES * config.layers * layer * rank * size_of::<f32>()) as u64
 }
 
 /// Logits, and the activations of a step's rows.
-fn sampling_bytes(config: &ModelConfig, sequences: usize) -> u64 {
-    ((PROMPT_TOKENS + sequences) * one_layer(config) * size_of::<f32>() + 2 * head::CHUNK * config.vocab * size_of::<f32>()) as u64
+fn sampling_bytes(config: &ModelConfig, sequences: usize, rank: usize) -> u64 {
+    ((PROMPT_TOKENS + sequences) * one_layer(config, rank) * size_of::<f32>() + 2 * head::CHUNK * config.vocab * size_of::<f32>()) as u64
 }
 
 /// What a row of a training micro-batch takes: kept of each layer (see `train.rs`), and the gradients of one layer.
-fn training_row_bytes(config: &ModelConfig) -> u64 {
-    ((config.layers + 2) * one_layer(config) * size_of::<f32>()) as u64
+fn training_row_bytes(config: &ModelConfig, rank: usize) -> u64 {
+    ((config.layers + 2) * one_layer(config, rank) * size_of::<f32>()) as u64
 }
 
 /// Numbers of a row's activations in one layer.
-fn one_layer(config: &ModelConfig) -> usize {
-    2 * config.hidden + Site::Qkv.outputs(config) + 2 * config.ffn + config.heads * (config.head_dim + 1) + 7 * ADAPTER_RANK
+fn one_layer(config: &ModelConfig, rank: usize) -> usize {
+    2 * config.hidden + Site::Qkv.outputs(config) + 2 * config.ffn + config.heads * (config.head_dim + 1) + 7 * rank
 }
 
 /// Memory that this process can still take, in bytes, where the system tells: what the machine has left, and what the control
@@ -200,7 +208,8 @@ mod tests {
         }
     }
 
-    const WISHES: Wishes = Wishes { dtype: Dtype::Bf16, context: 8192, sequences: 64, kv_bytes: None, micro_tokens: 2048 };
+    const WISHES: Wishes =
+        Wishes { dtype: Dtype::Bf16, context: 8192, sequences: 64, kv_bytes: None, micro_tokens: 2048, adapter_rank: 16 };
 
     fn planned(free: u64, wishes: Wishes) -> Result<Plan, ModelError> {
         plan(Path::new("m.gguf"), &config(), &wishes, Some(free))
@@ -209,8 +218,8 @@ mod tests {
     /// What the plan lets the engine take.
     fn taken(plan: &Plan, dtype: Dtype) -> u64 {
         let c = config();
-        let fixed = weight_bytes(&c, dtype) + adapter_bytes(&c) + sampling_bytes(&c, plan.sequences);
-        fixed + plan.blocks as u64 * KvStorage::block_bytes(&c, dtype) + plan.micro_tokens as u64 * training_row_bytes(&c)
+        let fixed = weight_bytes(&c, dtype) + adapter_bytes(&c, 16) + sampling_bytes(&c, plan.sequences, 16);
+        fixed + plan.blocks as u64 * KvStorage::block_bytes(&c, dtype) + plan.micro_tokens as u64 * training_row_bytes(&c, 16)
     }
 
     #[test]
@@ -224,7 +233,7 @@ mod tests {
     #[test]
     fn less_memory_means_less_of_everything_and_a_message() {
         let mut last = u64::MAX;
-        for quarters in (12..40).rev() {
+        for quarters in (13..40).rev() {
             let free = quarters << 28;
             for dtype in [Dtype::F32, Dtype::Bf16, Dtype::Q8] {
                 let Ok(plan) = planned(free, Wishes { dtype, ..WISHES }) else {
@@ -232,18 +241,19 @@ mod tests {
                     continue;
                 };
                 assert!(taken(&plan, dtype) <= free, "{dtype:?} in {quarters} quarters of a GiB: {plan:?}");
-                assert_eq!(plan.note.is_some(), plan.sequences < 64 || plan.micro_tokens < 2048);
+                let smaller = plan.sequences < 64 || plan.micro_tokens < 2048 || plan.blocks * KV_BLOCK < WISHES.context;
+                assert_eq!(plan.note.is_some(), smaller);
                 if dtype == Dtype::Bf16 {
                     assert!(taken(&plan, dtype) <= last);
                     last = taken(&plan, dtype);
                 }
             }
         }
-        let small = planned(3 << 30, WISHES).unwrap();
+        let small = planned(13 << 28, WISHES).unwrap();
         assert!(small.sequences < 64 && small.micro_tokens < 2048, "{small:?}");
         let note = small.note.unwrap();
         assert!(
-            note.contains("3.0 GiB of memory are free") && note.contains("instead of 64") && note.contains("instead of 2048"),
+            note.contains("3.2 GiB of memory are free") && note.contains("instead of 64") && note.contains("instead of 2048"),
             "{note}"
         );
         let given = planned(5 << 30, Wishes { kv_bytes: Some(1 << 40), ..WISHES }).unwrap();

@@ -152,7 +152,7 @@ fn a_shared_beginning_changes_no_logprob_and_the_gradient_by_rounding_only() {
             })
             .collect();
         let run = |gradient: &mut LoraGradient, data: &[Datum]| {
-            let loss = PolicyLoss { kl_coef: 0.05 };
+            let loss = PolicyLoss { kl_coef: 0.05, ..PolicyLoss::default() };
             Trainer::default().forward_backward(&cx, &model, &weights, gradient, data, loss, 1000).unwrap().tokens
         };
         let (mut shared, mut apart) = (LoraGradient::zeros(&weights), LoraGradient::zeros(&weights));
@@ -182,7 +182,7 @@ fn gradients_in_narrower_formats_point_where_f32_does() {
             let model = Model::load(&cx, open(&fixture("tiny-qwen3")).unwrap().as_ref(), dtype, 512).unwrap();
             let weights = Arc::new(peft::load(&cx, &folder.join("adapter"), &model.config).unwrap().0);
             let mut gradient = LoraGradient::zeros(&weights);
-            let loss = PolicyLoss { kl_coef: 0.05 };
+            let loss = PolicyLoss { kl_coef: 0.05, ..PolicyLoss::default() };
             Trainer::default().forward_backward(&cx, &model, &weights, &mut gradient, &data, loss, 1000).unwrap();
             gradient.matrices.iter().flat_map(|matrix| matrix.iter().map(|&x| f64::from(x))).collect::<Vec<f64>>()
         };
@@ -219,7 +219,7 @@ fn gradient(
 ) -> (LoraGradient, f64) {
     let mut gradient = LoraGradient::zeros(weights);
     let weights = Arc::new(weights.clone());
-    let loss = PolicyLoss { kl_coef: 0.05 };
+    let loss = PolicyLoss { kl_coef: 0.05, ..PolicyLoss::default() };
     let result = Trainer::default().forward_backward(cx, model, &weights, &mut gradient, data, loss, micro_tokens).unwrap();
     for (s, stats) in result.tokens.iter().enumerate() {
         for (ours, name) in [(&stats.logprobs, "logprobs"), (&stats.entropies, "entropies")] {

@@ -448,7 +448,7 @@ fn draw_rows(
         let row = &logits[i * vocab..][..vocab];
         let id = draw(&row[..real], params[i], uniforms[i]);
         let mut term = [TokenTerm::default()];
-        log_softmax_stats(cx, 1, row, vocab, vocab, &[id], &mut term);
+        log_softmax_stats(cx, 1, row, vocab, vocab, &[id], 1.0 / params[i].scored_at(), &mut term);
         drawn[i].get_or_init(|| (id, term[0].logprob));
     });
     drawn.into_iter().map(OnceLock::into_inner)

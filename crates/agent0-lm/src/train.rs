@@ -101,13 +101,15 @@ struct Target {
 }
 
 impl Trainer {
-    /// Log-probability of every wanted token; 0 for the others.
+    /// Log-probability of every wanted token at a temperature; 0 for the others.
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn logprobs(
         &mut self,
         cx: &Compute,
         model: &Model,
         weights: Option<Arc<LoraWeights>>,
         requests: &[ScoreRequest],
+        temperature: f32,
         micro_tokens: usize,
     ) -> Vec<Vec<f32>> {
         let mut result: Vec<Vec<f32>> = requests.iter().map(|r| vec![0.0; r.ids.len()]).collect();
@@ -124,7 +126,7 @@ impl Trainer {
             self.forward(cx, model, &micro, &micro.batch(weights.clone()), &rows);
             wanted.iter_mut().for_each(|target| target.row = rows.partition_point(|&row| row < target.row));
             self.pick(cx, model, &wanted);
-            self.head.score(cx, model, &self.hidden, &ids, |i, term| {
+            self.head.score(cx, model, &self.hidden, &ids, temperature, |i, term| {
                 result[wanted[i].sequence][wanted[i].position] = term.logprob;
             });
         }
@@ -161,7 +163,7 @@ impl Trainer {
             // Gradient of the picked, normalised rows; the attention-input buffer is free at this point.
             let dhidden = &mut self.gradients.h;
             dhidden.resize(wanted.len() * model.config.hidden);
-            self.head.backward(cx, model, &self.hidden, &ids, dhidden, |i, term| {
+            self.head.backward(cx, model, &self.hidden, &ids, loss.temperature, dhidden, |i, term| {
                 let Target { sequence, position, .. } = wanted[i];
                 stats[sequence].logprobs[position] = term.logprob;
                 stats[sequence].entropies[position] = term.entropy;

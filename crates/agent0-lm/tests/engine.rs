@@ -62,7 +62,7 @@ fn datum(ids: &[TokenId], first: usize, advantage: f32) -> Datum {
 }
 
 async fn train(engine: &LocalEngine, adapter: AdapterId, data: &[Datum]) {
-    engine.forward_backward(adapter, data.to_vec(), PolicyLoss { kl_coef: 0.0 }).await.unwrap();
+    engine.forward_backward(adapter, data.to_vec(), PolicyLoss::default()).await.unwrap();
     let params = AdamParams { learning_rate: 1e-2, ..Default::default() };
     engine.optim_step(adapter, params).await.unwrap();
 }
@@ -163,14 +163,14 @@ async fn trainer_and_sampler_agree_on_every_logprob() {
         let samples = engine.sample(request(&p, 5, 3, 50, weights)).await.unwrap();
         let sequences: Vec<Vec<TokenId>> = samples.iter().map(|s| [p.as_slice(), &s.ids].concat()).collect();
         let requests = sequences.iter().map(|ids| after(p.len(), ids)).collect();
-        let scored = engine.logprobs(requests, weights).await.unwrap();
+        let scored = engine.logprobs(requests, weights, 1.0).await.unwrap();
         for (sample, scored) in samples.iter().zip(&scored) {
             assert_eq!(bits(&sample.logprobs), bits(&scored[p.len()..]), "{name} {dtype:?}");
             assert!(scored[..p.len()].iter().all(|&l| l == 0.0), "nothing else was asked for");
         }
         // Together the samples shared the prompt; alone they give the same.
         for (ids, scored) in sequences.iter().zip(&scored) {
-            let alone = engine.logprobs(vec![after(p.len(), ids)], weights).await.unwrap();
+            let alone = engine.logprobs(vec![after(p.len(), ids)], weights, 1.0).await.unwrap();
             assert_eq!(bits(&alone[0]), bits(scored), "{name} {dtype:?} alone");
         }
     }
@@ -182,13 +182,13 @@ async fn repeated_steps_raise_a_rewarded_sequence_and_masked_tokens_stay_out() {
     let adapter = engine.create_adapter(spec()).await.unwrap();
     let ids = prompt(30, 4);
     let total = |l: &[Vec<f32>]| l[0][10..].iter().sum::<f32>();
-    let before = total(&engine.logprobs(vec![after(1, &ids)], Weights::Live(adapter)).await.unwrap());
+    let before = total(&engine.logprobs(vec![after(1, &ids)], Weights::Live(adapter), 1.0).await.unwrap());
     let mut last = before;
     for round in 0..3 {
         for _ in 0..5 {
             train(&engine, adapter, &[datum(&ids, 10, 1.0)]).await;
         }
-        let now = total(&engine.logprobs(vec![after(1, &ids)], Weights::Live(adapter)).await.unwrap());
+        let now = total(&engine.logprobs(vec![after(1, &ids)], Weights::Live(adapter), 1.0).await.unwrap());
         assert!(now > last, "round {round}: {now} after {last}");
         last = now;
     }
@@ -204,11 +204,11 @@ async fn repeated_steps_raise_a_rewarded_sequence_and_masked_tokens_stay_out() {
     train(&engine, a, &[datum(&ids, 10, 1.0)]).await;
     train(&engine, b, &[noisy]).await;
     let (a, b) = (Weights::Live(a), Weights::Live(b));
-    assert_eq!(engine.logprobs(vec![after(1, &ids)], a).await.unwrap(), engine.logprobs(vec![after(1, &ids)], b).await.unwrap());
+    assert_eq!(engine.logprobs(vec![after(1, &ids)], a, 1.0).await.unwrap(), engine.logprobs(vec![after(1, &ids)], b, 1.0).await.unwrap());
 
     // Nothing but masked tokens: no gradient at all.
     let c = engine.create_adapter(spec()).await.unwrap();
-    engine.forward_backward(c, vec![datum(&ids, ids.len(), 1.0)], PolicyLoss { kl_coef: 1.0 }).await.unwrap();
+    engine.forward_backward(c, vec![datum(&ids, ids.len(), 1.0)], PolicyLoss { kl_coef: 1.0, ..PolicyLoss::default() }).await.unwrap();
     assert_eq!(engine.optim_step(c, AdamParams::default()).await.unwrap().grad_norm, 0.0);
 }
 
@@ -220,12 +220,12 @@ async fn a_saved_adapter_trains_on_to_the_same_bits() {
     let adapter = trained(&first, 3).await;
     first.save(adapter, folder.path()).await.unwrap();
     train(&first, adapter, &[datum(&ids, 10, 1.0)]).await;
-    let expected = first.logprobs(vec![after(1, &ids)], Weights::Live(adapter)).await.unwrap();
+    let expected = first.logprobs(vec![after(1, &ids)], Weights::Live(adapter), 1.0).await.unwrap();
 
     let second = engine("qwen3", Dtype::Bf16);
     let loaded = second.load(folder.path()).await.unwrap();
     train(&second, loaded, &[datum(&ids, 10, 1.0)]).await;
-    let got = second.logprobs(vec![after(1, &ids)], Weights::Live(loaded)).await.unwrap();
+    let got = second.logprobs(vec![after(1, &ids)], Weights::Live(loaded), 1.0).await.unwrap();
     assert_eq!(bits(&got[0]), bits(&expected[0]));
 
     let damaged = folder.path().join("adapter_model.safetensors");
@@ -323,11 +323,11 @@ async fn bad_requests_are_refused_with_a_reason() {
     let mut infinite = datum(&prompt(9, 0), 2, 1.0);
     infinite.old_logprobs[5] = f32::NAN;
     for d in [short, first, infinite] {
-        assert!(engine.forward_backward(adapter, vec![d], PolicyLoss { kl_coef: 0.0 }).await.is_err());
+        assert!(engine.forward_backward(adapter, vec![d], PolicyLoss::default()).await.is_err());
     }
     let mut unmarked = after(2, &prompt(9, 0));
     unmarked.wanted.pop();
-    assert!(engine.logprobs(vec![unmarked], Weights::Base).await.is_err());
+    assert!(engine.logprobs(vec![unmarked], Weights::Base, 1.0).await.is_err());
     let unknown = LoraSpec { targets: vec!["q".into()], ..spec() };
     assert!(engine.create_adapter(unknown).await.unwrap_err().to_string().contains("q_proj"));
     let ok = engine.sample(request(&prompt(5, 0), 1, 0, 5, Weights::Base)).await;

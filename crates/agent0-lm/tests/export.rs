@@ -35,7 +35,7 @@ fn sequence() -> Vec<TokenId> {
 async fn logprobs(engine: &LocalEngine, weights: Weights) -> Vec<f32> {
     let ids = sequence();
     let wanted = vec![true; ids.len()];
-    engine.logprobs(vec![ScoreRequest { ids, wanted }], weights).await.unwrap().remove(0)
+    engine.logprobs(vec![ScoreRequest { ids, wanted }], weights, 1.0).await.unwrap().remove(0)
 }
 
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {

@@ -45,7 +45,7 @@ async fn greedy_continuations_and_logprobs_of_the_default_model() {
         sampled.push(sample(&reference, &row.prompt, 1.0).await);
     }
     let sequences: Vec<Vec<TokenId>> = expected.iter().zip(&sampled).map(|(row, s)| [row.prompt.as_slice(), &s.ids].concat()).collect();
-    let exact = reference.logprobs(sequences.iter().map(|ids| every(ids)).collect(), Weights::Base).await.unwrap();
+    let exact = reference.logprobs(sequences.iter().map(|ids| every(ids)).collect(), Weights::Base, 1.0).await.unwrap();
     for ((row, s), exact) in expected.iter().zip(&sampled).zip(&exact) {
         assert_eq!(s.logprobs, exact[row.prompt.len()..], "f32: the trainer scores what was sampled to the same bits");
     }
@@ -57,7 +57,7 @@ async fn greedy_continuations_and_logprobs_of_the_default_model() {
         for ((row, sequence), exact) in expected.iter().zip(&sequences).zip(&exact) {
             let ours = sample(&fast, &row.prompt, 1.0).await;
             let whole = [row.prompt.as_slice(), &ours.ids].concat();
-            let scored = fast.logprobs(vec![every(&whole), every(sequence)], Weights::Base).await.unwrap();
+            let scored = fast.logprobs(vec![every(&whole), every(sequence)], Weights::Base, 1.0).await.unwrap();
             assert_eq!(ours.logprobs, scored[0][row.prompt.len()..], "{dtype:?}: the trainer scores what was sampled to the same bits");
             let differences: Vec<f32> = scored[1].iter().zip(exact).map(|(a, b)| (a - b).abs()).collect();
             largest = differences.iter().copied().fold(largest, f32::max);

@@ -27,4 +27,4 @@ pub use rollout::{Rollout, RolloutError, RolloutParams, generate, rollout};
 pub use seed::{Seed, Tag};
 pub use tool::{Tool, ToolError, ToolResult};
 pub use trajectory::{Ending, ToolCall, Trajectory};
-pub use vote::{Candidate, Vote, VoteRule, vote};
+pub use vote::{Candidate, NO_ANSWER, Vote, VoteRule, vote};

@@ -11,14 +11,18 @@ pub enum VoteRule {
     /// They count in k and never win.
     #[default]
     Paper,
-    /// Each is the answer "None" and may win.
+    /// Each is the answer [`NO_ANSWER`] and may win.
     Code,
 }
+
+/// What a sample without an answer votes for under [`VoteRule::Code`].
+pub const NO_ANSWER: &str = "None";
 
 /// Outcome of a vote.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Vote {
-    /// The majority answer, as its earliest sample wrote it; `None` when no sample has an answer.
+    /// The majority answer as its samples wrote it most often, of equals the earliest: what they were all compared with. `None` when no
+    /// sample has an answer.
     pub answer: Option<String>,
     /// Samples that gave it.
     pub votes: usize,
@@ -35,7 +39,7 @@ pub struct Vote {
 /// Samples whose answers mean the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
-    /// The answer as its earliest sample wrote it.
+    /// The answer as its samples wrote it most often, of equals the earliest.
     pub answer: String,
     /// Indices of the samples, ascending.
     pub samples: Vec<usize>,
@@ -48,7 +52,7 @@ pub struct Candidate {
 pub async fn vote(grader: &Grader, answers: &[Option<String>], rule: VoteRule) -> Result<Vote, AnswerError> {
     let answers: Vec<Option<String>> = match rule {
         VoteRule::Paper => answers.to_vec(),
-        VoteRule::Code => answers.iter().map(|answer| answer.clone().or_else(|| Some("None".to_owned()))).collect(),
+        VoteRule::Code => answers.iter().map(|answer| answer.clone().or_else(|| Some(NO_ANSWER.to_owned()))).collect(),
     };
     let clusters = grader.cluster(&answers).await?;
     Ok(tally(&answers, &clusters))
@@ -58,11 +62,12 @@ pub async fn vote(grader: &Grader, answers: &[Option<String>], rule: VoteRule) -
 fn tally(answers: &[Option<String>], clusters: &Clusters) -> Vote {
     let mut candidates: Vec<Candidate> = Vec::new();
     let mut candidate_of_label = vec![None; clusters.sizes.len()];
-    for (sample, (answer, label)) in answers.iter().zip(&clusters.labels).enumerate() {
-        let (Some(answer), &Some(label)) = (answer, label) else { continue };
+    for (sample, &label) in clusters.labels.iter().enumerate() {
+        let Some(label) = label else { continue };
         let candidate = *candidate_of_label[label].get_or_insert(candidates.len());
         if candidate == candidates.len() {
-            candidates.push(Candidate { answer: answer.clone(), samples: Vec::new() });
+            let answer = answers[clusters.representatives[label]].clone().unwrap_or_default();
+            candidates.push(Candidate { answer, samples: Vec::new() });
         }
         candidates[candidate].samples.push(sample);
     }
@@ -86,6 +91,8 @@ mod tests {
     async fn the_largest_candidate_wins() {
         let vote = of(&["3", "1/2", "0.5", "-", r"\frac{1}{2}"], VoteRule::Paper).await;
         assert_eq!((vote.answer.as_deref(), vote.votes, vote.k, vote.p_hat), (Some("1/2"), 3, 5, 0.6));
+        let twice = of(&["0.5", "1/2", "1/2", "7"], VoteRule::Paper).await;
+        assert_eq!((twice.answer.as_deref(), twice.votes), (Some("1/2"), 3), "as most of its samples wrote it");
         let samples: Vec<_> = vote.candidates.iter().map(|candidate| candidate.samples.as_slice()).collect();
         assert_eq!(samples, [&[0][..], &[1, 2, 4]]);
     }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use agent0_eval::model_digest;
 use agent0_evolve::methods::agent0;
 use agent0_evolve::{EvolveError, Machinery, Run, RunFolder, Summary, summarise};
 use anyhow::Context;
@@ -61,6 +62,7 @@ fn work(folder: RunFolder, equipment: &Equipment, terminal: &Terminal, verbose: 
     let progress = Progress::new(terminal, verbose);
     let machinery = Machinery {
         engine: &equipment.engine,
+        weights: model_digest(&equipment.model)?,
         codec: equipment.tokenizer.clone(),
         tool: &*equipment.sandbox,
         grader: &equipment.grader,

@@ -100,6 +100,7 @@ fn options(config: &Config) -> LocalOptions {
         },
         kv_bytes: (config.engine.kv_mib > 0).then_some(config.engine.kv_mib << 20),
         micro_tokens: Some(config.training.micro_batch_tokens),
+        adapter_rank: Some(config.lora.rank),
         base: find_model(&config.model).ok().map(|entry| entry.base.to_owned()),
         ..LocalOptions::default()
     }

@@ -38,6 +38,7 @@ async fn curriculum_phase(run: &mut Run<'_>, t: usize) -> Result<()> {
     let recipe = Recipe {
         reference: run.reference().await?,
         beta: config.beta,
+        temperature: config.temperature,
         learning_rate: config.learning_rate,
         updates: config.updates_per_step,
         budget: config.max_tokens,
@@ -103,6 +104,7 @@ async fn executor_phase(run: &mut Run<'_>, t: usize) -> Result<()> {
     let recipe = Recipe {
         reference: run.reference().await?,
         beta: config.beta,
+        temperature: run.config.rollout.temperature,
         learning_rate: config.learning_rate,
         updates: config.updates_per_step,
         budget: run.config.rollout.max_tokens,
@@ -119,9 +121,9 @@ async fn executor_phase(run: &mut Run<'_>, t: usize) -> Result<()> {
         };
 
         // r = 1 where the answer is the task's label; doubtful labels teach less and may explore more.
-        let r = executor::rewards(run, &tasks, &groups).await?;
+        let rewards = executor::rewards(run, &tasks, &groups).await?;
         let mut scored: Vec<Scored> = Vec::new();
-        for ((task, group), r) in tasks.iter().zip(&groups).zip(&r) {
+        for ((task, group), r) in tasks.iter().zip(&groups).zip(&rewards.r) {
             let group = match config.objective {
                 ObjectiveChoice::Adpo => adpo_group(group, r, task.p_hat, &config.adpo),
                 ObjectiveChoice::Grpo => grpo_group(group, r, config.adpo.clip),
@@ -130,11 +132,11 @@ async fn executor_phase(run: &mut Run<'_>, t: usize) -> Result<()> {
             scored.extend(group.into_iter().flatten().filter(|scored| config.train_overlong || scored.trajectory.ending != Ending::Budget));
         }
 
-        let learned = match executor::reason_to_skip(&r, &scored) {
+        let learned = match executor::reason_to_skip(&rewards, &scored) {
             Some(reason) => Learned::skipped(reason),
             None => run.learn(step, &scored, &recipe).await?,
         };
-        run.finish(step, learned, executor::findings(&tasks, &groups, &r)).await?;
+        run.finish(step, learned, executor::findings(&tasks, &groups, &rewards)).await?;
     }
     run.end_phase(String::new()).await
 }

@@ -210,7 +210,7 @@ impl Engine for FakeEngine {
         self.call(|| Ok(vec![self.continuation(&request, self.weight(request.weights)?)])).await
     }
 
-    async fn logprobs(&self, sequences: Vec<ScoreRequest>, weights: Weights) -> Result<Vec<Vec<f32>>, EngineError> {
+    async fn logprobs(&self, sequences: Vec<ScoreRequest>, weights: Weights, _: f32) -> Result<Vec<Vec<f32>>, EngineError> {
         self.call(|| {
             let weight = self.weight(weights)?;
             let of = |request: &ScoreRequest| {
@@ -229,6 +229,10 @@ impl Engine for FakeEngine {
             Ok(AdapterId(id))
         })
         .await
+    }
+
+    async fn drop_adapter(&self, adapter: AdapterId) -> Result<(), EngineError> {
+        self.call(|| lock(&self.adapters).remove(&adapter.0).map(|_| ()).ok_or(EngineError::UnknownWeights(Weights::Live(adapter)))).await
     }
 
     async fn publish(&self, adapter: AdapterId) -> Result<SnapshotId, EngineError> {

@@ -124,11 +124,15 @@ impl Engine for ScriptedEngine {
         Ok(vec![Sampled { ids, logprobs, stop }])
     }
 
-    async fn logprobs(&self, _: Vec<ScoreRequest>, _: Weights) -> Result<Vec<Vec<f32>>, EngineError> {
+    async fn logprobs(&self, _: Vec<ScoreRequest>, _: Weights, _: f32) -> Result<Vec<Vec<f32>>, EngineError> {
         unimplemented!()
     }
 
     async fn create_adapter(&self, _: LoraSpec) -> Result<AdapterId, EngineError> {
+        unimplemented!()
+    }
+
+    async fn drop_adapter(&self, _: AdapterId) -> Result<(), EngineError> {
         unimplemented!()
     }
 

@@ -134,7 +134,7 @@ pub async fn train(
     let forward_s = score(engine, adapter, &data, |t| t + 1 == tokens).await?;
     let scored_s = score(engine, adapter, &data, |t| t >= tokens - trained(tokens)).await?;
     let began = Instant::now();
-    engine.forward_backward(adapter, data, PolicyLoss { kl_coef: 0.01 }).await?;
+    engine.forward_backward(adapter, data, PolicyLoss { kl_coef: 0.01, ..PolicyLoss::default() }).await?;
     let gradient_s = began.elapsed().as_secs_f64();
     engine.optim_step(adapter, AdamParams::default()).await?;
     let seconds = began.elapsed().as_secs_f64();
@@ -152,7 +152,7 @@ async fn score(engine: &dyn Engine, adapter: AdapterId, data: &[Datum], wanted: 
     let request = |d: &Datum| ScoreRequest { ids: d.ids.clone(), wanted: (0..d.ids.len()).map(&wanted).collect() };
     let requests = data.iter().map(request).collect();
     let began = Instant::now();
-    engine.logprobs(requests, Weights::Live(adapter)).await?;
+    engine.logprobs(requests, Weights::Live(adapter), 1.0).await?;
     Ok(began.elapsed().as_secs_f64())
 }
 

@@ -1,5 +1,6 @@
 //! The executor phase's book-keeping: which tasks a step takes, what answers are worth, and what is recorded.
 
+use agent0_answers::{By, Decision};
 use agent0_rl::{Scored, Seed, Trajectory};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
@@ -31,37 +32,57 @@ pub fn questions(tasks: &[FrontierTask]) -> Vec<Option<&str>> {
     tasks.iter().map(|task| Some(task.question.as_str())).collect()
 }
 
-/// 1 for each answer that is the task's label, else 0.
-pub async fn rewards(run: &Run<'_>, tasks: &[FrontierTask], groups: &[Vec<Trajectory>]) -> Result<Vec<Vec<f64>>, EvolveError> {
+/// What the answers of a step earned.
+pub struct Rewards {
+    /// 1 for each answer that is its task's label, else 0; group by group.
+    pub r: Vec<Vec<f64>>,
+    /// Answers on which the judge gave no verdict; they count as different from the label.
+    pub undecided: usize,
+}
+
+/// Holds each answer against its task's label.
+pub async fn rewards(run: &Run<'_>, tasks: &[FrontierTask], groups: &[Vec<Trajectory>]) -> Result<Rewards, EvolveError> {
     let of_group = async |(task, group): (&FrontierTask, &Vec<Trajectory>)| {
-        let mut rewards = Vec::with_capacity(group.len());
+        let (mut rewards, mut undecided) = (Vec::with_capacity(group.len()), 0);
         for trajectory in group {
             let right = match &trajectory.answer {
-                Some(answer) => run.same_answer(answer, &task.label).await?,
+                Some(answer) => {
+                    let Decision { same, by } = run.machinery.grader.same(answer, &task.label).await?;
+                    undecided += usize::from(by == By::Nobody);
+                    same
+                }
                 None => false,
             };
             rewards.push(f64::from(u8::from(right)));
         }
-        Ok(rewards)
+        Ok::<_, EvolveError>((rewards, undecided))
     };
-    stream::iter(tasks.iter().zip(groups)).map(of_group).buffered(GRADED_AT_ONCE).try_collect().await
+    let groups: Vec<_> = stream::iter(tasks.iter().zip(groups)).map(of_group).buffered(GRADED_AT_ONCE).try_collect().await?;
+    let (r, undecided): (Vec<_>, Vec<usize>) = groups.into_iter().unzip();
+    Ok(Rewards { r, undecided: undecided.iter().sum() })
 }
 
 /// Why a step cannot teach anything, if so.
-pub fn reason_to_skip(rewards: &[Vec<f64>], scored: &[Scored]) -> Option<String> {
+pub fn reason_to_skip(rewards: &Rewards, scored: &[Scored]) -> Option<String> {
     if !scored.is_empty() {
         None
-    } else if rewards.iter().flatten().all(|&reward| reward == 0.0) {
+    } else if rewards.r.iter().any(|rewards| has_spread(rewards)) {
+        Some("every answer to be learned from was cut off by the token budget, and executor.train_overlong is off".into())
+    } else if rewards.r.iter().flatten().all(|&reward| reward == 0.0) {
         Some("no answer agrees with its task's label: nothing to prefer".into())
     } else {
         Some("the answers to each task are all right or all wrong: nothing to prefer".into())
     }
 }
 
+/// Whether some answers to a task earned more than others.
+fn has_spread(rewards: &[f64]) -> bool {
+    rewards.iter().any(|reward| *reward != rewards[0])
+}
+
 /// What is recorded of a step.
-pub fn findings(tasks: &[FrontierTask], groups: &[Vec<Trajectory>], rewards: &[Vec<f64>]) -> Findings {
+pub fn findings(tasks: &[FrontierTask], groups: &[Vec<Trajectory>], Rewards { r: rewards, undecided }: &Rewards) -> Findings {
     let answers = || groups.iter().flatten();
-    let has_spread = |rewards: &&Vec<f64>| rewards.iter().any(|reward| *reward != rewards[0]);
     let metrics = [
         ("reward_mean", mean(rewards.iter().flatten().copied())),
         ("p_hat_mean", mean(tasks.iter().map(|task| task.p_hat))),
@@ -69,13 +90,14 @@ pub fn findings(tasks: &[FrontierTask], groups: &[Vec<Trajectory>], rewards: &[V
         ("tool_calls_mean", mean(answers().map(|answer| answer.tool_calls.len() as f64))),
         ("tool_ok_share", mean(answers().flat_map(|answer| &answer.tool_calls).map(|call| f64::from(u8::from(call.ok))))),
         ("tokens_mean", mean(answers().map(|answer| answer.sampled_tokens() as f64))),
-        ("groups_with_spread", Some(rewards.iter().filter(has_spread).count() as f64)),
+        ("groups_with_spread", Some(rewards.iter().filter(|rewards| has_spread(rewards)).count() as f64)),
+        ("undecided", Some(*undecided as f64)),
     ];
     let record = |(task, of): (usize, &FrontierTask)| TaskRecord {
         task,
         question: Some(of.question.clone()),
         own_answer: None,
-        fate: if has_spread(&&rewards[task]) { "trained" } else { "no_spread" }.into(),
+        fate: if has_spread(&rewards[task]) { "trained" } else { "no_spread" }.into(),
         reward: None,
     };
     let reward = |task: usize, sample: usize| (Slot { role: Role::Executor, task, sample }, rewards[task][sample]);
@@ -91,10 +113,6 @@ impl Run<'_> {
     /// The kept tasks of an iteration.
     pub(super) fn frontier(&self, t: usize) -> Result<Vec<FrontierTask>, EvolveError> {
         Ok(self.store.frontier(t)?)
-    }
-
-    async fn same_answer(&self, answer: &str, label: &str) -> Result<bool, EvolveError> {
-        Ok(self.machinery.grader.same(answer, label).await?.same)
     }
 }
 

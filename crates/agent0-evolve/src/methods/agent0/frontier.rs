@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use agent0_rl::{Trajectory, Vote};
+use agent0_rl::{NO_ANSWER, Trajectory, Vote, VoteRule};
 
 use super::mean;
 use crate::config::Config;
@@ -43,9 +43,12 @@ pub fn sift(run: &Run, t: usize, proposals: &[Trajectory]) -> Result<Vec<Sifted>
         let task = proposal(&run.text(trajectory));
         let dropped = match &task {
             None => Some("malformed"),
-            Some(task) => (run.config.prompts.refuse(task))
-                .or_else(|| (!seen.insert(task.question.clone())).then_some("duplicate"))
-                .or_else(|| asks_for_proof(&task.question).then_some("proof")),
+            Some(task) => {
+                let is_new = seen.insert(task.question.clone());
+                (run.config.prompts.refuse(task))
+                    .or_else(|| (!is_new).then_some("duplicate"))
+                    .or_else(|| asks_for_proof(&task.question).then_some("proof"))
+            }
         };
         Sifted { task, dropped }
     };
@@ -71,6 +74,8 @@ pub fn fates(tasks: &[Sifted], attempts: &[Option<Attempt>], config: &Config) ->
 fn fate(vote: &Vote, config: &Config) -> &'static str {
     match &vote.answer {
         None => "unanswered",
+        // "None" is what most did: no answer could agree with it.
+        Some(label) if config.vote == VoteRule::Code && label == NO_ANSWER => "unanswered",
         Some(_) if vote.p_hat < config.frontier.low => "too_hard",
         Some(_) if vote.p_hat > config.frontier.high => "too_easy",
         Some(label) if is_prose(label) => "prose",
@@ -173,7 +178,9 @@ mod tests {
         assert_eq!(fate(&vote(0, None), &config), "unanswered");
         assert_eq!(fate(&vote(5, Some("it grows because the base is larger than one")), &config), "prose");
         assert_eq!(["2, 3", "1/2"].map(|label| fate(&vote(5, Some(label)), &config)), ["no_number", "kept"]);
-        let prompts = Prompts { numbers_only: false, ..config.prompts };
-        assert_eq!(fate(&vote(5, Some("2, 3")), &Config { prompts, ..config }), "kept");
+        let prompts = Prompts { numbers_only: false, ..config.prompts.clone() };
+        let config = Config { prompts, ..config };
+        assert_eq!(["2, 3", "None"].map(|label| fate(&vote(5, Some(label)), &config)), ["kept", "kept"]);
+        assert_eq!(fate(&vote(5, Some("None")), &Config { vote: VoteRule::Code, ..config }), "unanswered");
     }
 }
