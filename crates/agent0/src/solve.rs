@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::cli::SolveArgs;
 use crate::setup::equip;
 use crate::speech::{Attempt, Manner, Said, Speaker};
+use crate::streams::{Remarks, Results};
 use crate::subject::Subject;
 use crate::terminal::Terminal;
 use show::Show;
@@ -129,8 +130,8 @@ impl Solver<'_> {
     /// Where an attempt is shown: standard output, or standard error when that is kept for JSON.
     fn show(&self) -> Show<Box<dyn Write>> {
         match self.args.json {
-            true => Show::new(Box::new(std::io::stderr()), std::io::stderr().is_terminal()),
-            false => Show::new(Box::new(std::io::stdout()), std::io::stdout().is_terminal()),
+            true => Show::new(Box::new(Remarks), std::io::stderr().is_terminal()),
+            false => Show::new(Box::new(Results), std::io::stdout().is_terminal()),
         }
     }
 

@@ -1,9 +1,17 @@
 //! The command as a user meets it: what it says and how it exits when something is wrong. No model is loaded here.
 
-use std::process::{Command, Output};
+use std::process::{Command, ExitStatus, Output, Stdio};
 
 fn agent0(folder: &std::path::Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_agent0")).args(args).current_dir(folder).env("AGENT0_CACHE", folder.join("cache")).output().unwrap()
+}
+
+/// How it exits when nobody reads what it says, neither results nor anything else.
+fn unheard(folder: &std::path::Path, args: &[&str]) -> ExitStatus {
+    let closed = || std::io::pipe().unwrap().1;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agent0"));
+    command.args(args).current_dir(folder).env("AGENT0_CACHE", folder.join("cache"));
+    command.stdout(closed()).stderr(closed()).status().unwrap()
 }
 
 fn stderr(output: &Output) -> String {
@@ -105,4 +113,32 @@ fn the_doctor_speaks_json() {
     assert_eq!(output.status.success(), report["ready"].as_bool().unwrap());
     let names: Vec<&str> = report["findings"].as_array().unwrap().iter().map(|finding| finding["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["processor", "memory", "sandbox", "python", "models", "disk"]);
+}
+
+#[test]
+fn whoever_stops_reading_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let request = agent0_evolve::Request::default();
+    drop(agent0_evolve::RunFolder::open(&folder.path().join("runs"), Some("mine"), &request).unwrap());
+    for args in [
+        &["doctor"][..],
+        &["doctor", "--json"],
+        &["model", "list"],
+        &["report", "mine"],
+        &["report", "yours"],
+        &["evolve", "--set", "executor.stpes=3"],
+        &["evolve", "--name", "other", "--set", "model=no/such.gguf", "--unsafe-no-isolation"],
+    ] {
+        assert_eq!(unheard(folder.path(), args).code(), agent0(folder.path(), args).status.code(), "{args:?}");
+    }
+}
+
+#[test]
+fn a_result_that_cannot_be_kept_is_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agent0"));
+    command.args(["model", "list"]).env("AGENT0_CACHE", folder.path()).stdout(std::fs::File::create("/dev/full").unwrap());
+    let output = command.stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("writing to standard output"), "{}", stderr(&output));
 }
