@@ -1,5 +1,6 @@
 //! The command as a user meets it: what it says and how it exits when something is wrong. No model is loaded here.
 
+use std::io::Write;
 use std::process::{Command, ExitStatus, Output, Stdio};
 
 fn agent0(folder: &std::path::Path, args: &[&str]) -> Output {
@@ -12,6 +13,15 @@ fn unheard(folder: &std::path::Path, args: &[&str]) -> ExitStatus {
     let mut command = Command::new(env!("CARGO_BIN_EXE_agent0"));
     command.args(args).current_dir(folder).env("AGENT0_CACHE", folder.join("cache"));
     command.stdout(closed()).stderr(closed()).status().unwrap()
+}
+
+/// Runs a program in the sandbox, without agent0's own environment.
+fn sandboxed(folder: &std::path::Path, program: &str, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agent0"));
+    command.args(["sandbox", "run", "--python", "python3"]).args(args).current_dir(folder);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(program.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
 }
 
 fn stderr(output: &Output) -> String {
@@ -141,4 +151,24 @@ fn a_result_that_cannot_be_kept_is_a_failure() {
     let output = command.stderr(Stdio::piped()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("writing to standard output"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_sandboxed_programs_exit_code_is_passed_on() {
+    let folder = tempfile::tempdir().unwrap();
+    for (program, code, exit_code) in [("import sys; sys.exit(7)", 7, Some(7)), ("import os; os.abort()", 1, None)] {
+        let output = sandboxed(folder.path(), program, &["--json"]);
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(told["exit_code"].as_i64(), exit_code, "{told}");
+    }
+}
+
+#[test]
+fn limits_that_no_program_can_run_under_are_bad_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    for args in [["--memory", "100"], ["--cpu", "0"], ["--scratch", "0"]] {
+        let output = agent0(folder.path(), &[&["sandbox", "run"][..], &args].concat());
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
+    }
 }
