@@ -50,6 +50,11 @@ impl Limits {
         }
     }
 
+    /// The same for a call with a scratch folder of `bytes`, which a single file may fill.
+    pub fn with_scratch(self, bytes: Option<u64>) -> Self {
+        Self { file_bytes: self.file_bytes.max(bytes.unwrap_or(0)), ..self }
+    }
+
     /// The wall-clock backstop.
     ///
     /// # Errors
@@ -74,6 +79,12 @@ mod tests {
     fn the_wall_clock_backstop_follows_the_cpu_limit() {
         assert_eq!(Limits::default().wall_s, 20.0);
         assert_eq!(Limits::with_cpu(1).wall_s, 10.0);
+    }
+
+    #[test]
+    fn one_file_may_fill_the_scratch_folder() {
+        let file_bytes = |scratch| Limits::default().with_scratch(scratch).file_bytes;
+        assert_eq!([file_bytes(None), file_bytes(Some(1 << 20)), file_bytes(Some(64 << 20))], [16 << 20, 16 << 20, 64 << 20]);
     }
 
     #[test]

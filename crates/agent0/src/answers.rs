@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::cli::{AnswersArgs, AnswersCommand, AnswersOptions};
+use crate::streams::Results;
 use crate::terminal::{SetupProgress, Terminal};
 
 /// The answers to one task.
@@ -101,7 +102,7 @@ async fn answer_all(
     let mut held_back = BTreeMap::new();
     let mut times = Vec::with_capacity(rows.len());
     let mut bad = 0;
-    let mut out = std::io::stdout().lock();
+    let mut out = Results;
     while let Some(answered) = answers.next().await {
         held_back.extend([answered?]);
         while let Some((line, answered, time)) = held_back.remove(&times.len()) {

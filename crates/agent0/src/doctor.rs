@@ -1,13 +1,16 @@
 //! `agent0 doctor`: what this machine offers, and what to do about what is missing.
 
+mod python;
+
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use agent0_compute::Isa;
-use agent0_provision::{Cache, cached_model, human_bytes, models};
+use agent0_provision::{Cache, ModelEntry, ProvisionError, cached_model, human_bytes, models};
 use serde_json::{Value, json};
 
 use crate::cli::DoctorArgs;
+use python::Python;
 
 /// One thing looked at.
 struct Finding {
@@ -21,12 +24,19 @@ struct Finding {
 
 /// Memory that the default model needs for training, in bytes.
 const MEMORY_NEEDED: u64 = 6 << 30;
-/// Disk for the default model and the Python environment, in bytes.
-const DISK_NEEDED: u64 = 2 << 30;
+/// Disk that the Python environment takes while it is made, in bytes.
+const ENVIRONMENT_NEEDED: u64 = 600 << 20;
+/// Disk with which nobody runs out soon, in bytes.
+const DISK_COMFORT: u64 = 2 << 30;
 
 /// Runs the command. The exit code is 1 when something that is needed is missing.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
-    let findings = [processor(), memory(), isolation(), python(), model_cache(), disk()];
+    let cache = Cache::open();
+    let program = std::env::var("AGENT0_PYTHON").ok().filter(|value| !value.is_empty()).unwrap_or_else(|| "python3".into());
+    let asked = Python::ask(Path::new(&program));
+    let has_environment = matches!((&asked, &cache), (Ok(python), Ok(cache)) if python.has_environment(cache));
+    let findings =
+        [processor(), memory(), isolation(), python(&program, &asked, has_environment), model_cache(&cache), disk(&cache, has_environment)];
     let ready = findings.iter().all(|finding| finding.ok);
     if args.json {
         let list: Vec<Value> =
@@ -90,62 +100,93 @@ fn working(probe: &agent0_sandbox::Probe) -> String {
     steps.collect::<Vec<_>>().join(", ")
 }
 
-fn python() -> Finding {
-    let program = std::env::var("AGENT0_PYTHON").ok().filter(|value| !value.is_empty()).unwrap_or_else(|| "python3".into());
-    let asked = Command::new(&program).args(["-c", "import sys, venv, ensurepip; print(*sys.version_info[:3], sep='.')"]).output();
-    match asked {
-        Ok(output) if output.status.success() => {
-            let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-            let new_enough =
-                version.strip_prefix("3.").and_then(|rest| rest.split('.').next()?.parse::<u32>().ok()).is_some_and(|minor| minor >= 10);
-            let remedy = (!new_enough).then(|| "install Python 3.10 or newer, or set AGENT0_PYTHON to one".to_owned());
-            Finding { name: "python", ok: new_enough, detail: format!("{program} {version}"), remedy }
+/// The interpreter that `agent0 evolve` takes, and its environment.
+fn python(program: &str, asked: &Result<Python, String>, has_environment: bool) -> Finding {
+    let finding = |ok, detail, remedy: Option<&str>| Finding { name: "python", ok, detail, remedy: remedy.map(str::to_owned) };
+    let python = match asked {
+        Err(cause) => {
+            let remedy = "apt install python3 python3-venv, or set AGENT0_PYTHON to an interpreter";
+            return finding(false, format!("{program}: {cause}"), Some(remedy));
         }
-        Ok(_) => Finding {
-            name: "python",
-            ok: false,
-            detail: format!("{program} cannot make virtual environments"),
-            remedy: Some("apt install python3-venv".into()),
-        },
-        Err(cause) => Finding {
-            name: "python",
-            ok: false,
-            detail: format!("{program}: {cause}"),
-            remedy: Some("apt install python3 python3-venv, or set AGENT0_PYTHON to an interpreter".into()),
-        },
+        Ok(python) if !python.is_new_enough() => {
+            let remedy = "install Python 3.10 or newer, or set AGENT0_PYTHON to one";
+            return finding(false, format!("{program} {}", python.version), Some(remedy));
+        }
+        Ok(python) => python,
+    };
+    if has_environment {
+        return finding(true, format!("{program} {}; its environment is in the cache", python.version), None);
+    }
+    match python.maker() {
+        Some(way) => finding(true, format!("{program} {}; its environment will be made by {way}", python.version), None),
+        None => {
+            let detail = format!("{program} {} cannot make virtual environments", python.version);
+            finding(false, detail, Some("apt install python3-venv (or python3-pip, or uv)"))
+        }
     }
 }
 
-fn model_cache() -> Finding {
-    match Cache::open() {
+fn model_cache(cache: &Result<Cache, ProvisionError>) -> Finding {
+    match cache {
         Err(error) => Finding { name: "models", ok: false, detail: error.to_string(), remedy: None },
         Ok(cache) => {
-            let here: Vec<&str> =
-                models().iter().filter(|model| matches!(cached_model(&cache, model), Ok(Some(_)))).map(|model| model.name).collect();
+            let here: Vec<&str> = models().iter().filter(|model| is_cached(cache, model)).map(|model| model.name).collect();
             let default = models().first().map_or("", |model| model.name);
             let detail = format!("{} in {}", if here.is_empty() { "none".into() } else { here.join(", ") }, cache.root().display());
-            let remedy =
-                (!here.contains(&default)).then(|| format!("`agent0 evolve` fetches {default}, or `agent0 model fetch {default}` now"));
+            let remedy = (!here.contains(&default)).then(|| {
+                format!("`agent0 evolve` takes {default} from the Hugging Face cache, or fetches it as `agent0 model fetch {default}` does")
+            });
             Finding { name: "models", ok: true, detail, remedy }
         }
     }
 }
 
-fn disk() -> Finding {
+fn is_cached(cache: &Cache, model: &ModelEntry) -> bool {
+    matches!(cached_model(cache, model), Ok(Some(_)))
+}
+
+/// Disk that what is not in the cache yet takes while it is fetched and made, in bytes: the default model and the environment.
+fn disk_needed(model: Option<&ModelEntry>, environment: bool) -> u64 {
+    // One that comes in parts takes a part more.
+    let model = model.map_or(0, |model| model.bytes + model.bytes / 4);
+    model + if environment { ENVIRONMENT_NEEDED } else { 0 }
+}
+
+fn disk(cache: &Result<Cache, ProvisionError>, has_environment: bool) -> Finding {
     let free_at = |path: &Path| rustix::fs::statvfs(path).ok().map(|stat| stat.f_bavail * stat.f_frsize);
-    let root = Cache::open().map_or_else(|_| ".".into(), |cache| cache.root().to_path_buf());
-    let existing = root.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
-    match free_at(existing) {
-        None => Finding { name: "disk", ok: true, detail: format!("unknown at {}", existing.display()), remedy: None },
-        Some(free) => {
-            let remedy = (free < DISK_NEEDED)
-                .then(|| format!("model and Python environment take up to {}; make room, or set AGENT0_CACHE", human_bytes(DISK_NEEDED)));
-            Finding {
-                name: "disk",
-                ok: free >= DISK_NEEDED,
-                detail: format!("{} free at {}", human_bytes(free), existing.display()),
-                remedy,
-            }
-        }
+    let root = cache.as_ref().map_or(Path::new("."), Cache::root);
+    let model = models().first().filter(|model| cache.as_ref().is_ok_and(|cache| !is_cached(cache, model)));
+    let needed = disk_needed(model, !has_environment);
+    let Some(free) = free_at(root) else {
+        return Finding { name: "disk", ok: true, detail: format!("unknown at {}", root.display()), remedy: None };
+    };
+    let advice = match (free < needed, free < DISK_COMFORT) {
+        (true, _) => Some(format!("model and Python environment still take up to {}; make room", human_bytes(needed))),
+        (false, true) => Some("enough to begin with, but little for another model".to_owned()),
+        (false, false) => None,
+    };
+    let remedy = advice.map(|advice| format!("{advice}, or set AGENT0_CACHE to a folder on another disk"));
+    Finding { name: "disk", ok: free >= needed, detail: format!("{} free at {}", human_bytes(free), root.display()), remedy }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_the_cache_needs_no_room() {
+        let model = models().first();
+        assert_eq!(disk_needed(None, false), 0);
+        assert_eq!(disk_needed(None, true), ENVIRONMENT_NEEDED);
+        assert!(disk_needed(model, true) > ENVIRONMENT_NEEDED + model.unwrap().bytes);
+    }
+
+    #[test]
+    fn an_environment_that_is_there_need_not_be_made() {
+        let asked = Python::ask(Path::new("python3"));
+        let there = python("python3", &asked, true);
+        assert!(there.ok && there.detail.ends_with("its environment is in the cache"), "{}", there.detail);
+        let missing = python("python3", &Err("No such file".to_owned()), false);
+        assert!(!missing.ok && missing.remedy.unwrap().contains("AGENT0_PYTHON"));
     }
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use agent0_eval::model_digest;
 use agent0_evolve::methods::agent0;
+use agent0_evolve::store::Store;
 use agent0_evolve::{EvolveError, Machinery, Run, RunFolder, Summary, summarise};
 use anyhow::Context;
 
@@ -25,7 +26,7 @@ pub fn run(args: &EvolveArgs) -> anyhow::Result<ExitCode> {
     let terminal = Terminal::new(args.quiet);
     let folder = RunFolder::open(&args.runs, args.name.as_deref(), &args.request())?;
     let (name, path, config) = (folder.name.clone(), folder.path.clone(), folder.config.clone());
-    let mut summary = summarise(&name, &config, &folder.store)?;
+    let summary = summarise(&name, &config, &folder.store)?;
     if summary.status == "finished" {
         terminal.clear();
         conclude(args, &summary, &format!("Run `{name}` is finished: there is nothing left to do. For another one give --name."))?;
@@ -38,19 +39,24 @@ pub fn run(args: &EvolveArgs) -> anyhow::Result<ExitCode> {
     let ended = work(folder, &equipment, &terminal, args.verbose);
     terminal.clear();
 
-    summary = summarise(&name, &config, &agent0_evolve::store::Store::open_to_read(&path)?)?;
-    let (message, code) = match &ended {
-        Ok(Ending::Finished) => (format!("Finished. Everything is in {}.", path.display()), 0),
-        Ok(Ending::Interrupted) => {
-            summary.status = "interrupted".into();
-            (format!("Stopped; nothing is lost. The same command goes on with run `{name}`."), 1)
-        }
+    let (status, message) = match &ended {
+        Ok(Ending::Finished) => ("finished", format!("Finished. Everything is in {}.", path.display())),
+        Ok(Ending::Interrupted) => ("interrupted", format!("Stopped; nothing is lost. The same command goes on with run `{name}`.")),
+        Err(error) => ("failed", format!("Failed: {error:#}\nWhat was done is kept; the same command goes on from there.")),
+    };
+    let summed_up = Store::open_to_read(&path).and_then(|store| summarise(&name, &config, &store));
+    let told = match summed_up {
+        Ok(summary) => conclude(args, &Summary { status: status.to_owned(), ..summary }, &message),
+        // What became of the work is said in any case.
         Err(error) => {
-            summary.status = "failed".into();
-            (format!("Failed: {error:#}\nWhat was done is kept; the same command goes on from there."), 1)
+            eprintln!("{message}");
+            Err(error).context("summing up the run")
         }
     };
-    conclude(args, &summary, &message)?;
+    if let Err(error) = &told {
+        eprintln!("agent0: {error:#}");
+    }
+    let code = i32::from(status != "finished" || told.is_err());
     // The engine may be in the middle of a long computation that nobody waits for any more: do not wait either.
     drop(equipment.sandbox);
     std::process::exit(code);

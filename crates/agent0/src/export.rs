@@ -7,7 +7,7 @@ use agent0_evolve::Request;
 use agent0_lm::{Export, Exported, WeightFormat, export_adapter, export_model};
 use agent0_provision::{Cache, find_model, human_bytes, obtain_model};
 use anyhow::{Context, bail};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::cli::ExportArgs;
 use crate::subject::Subject;
@@ -51,22 +51,57 @@ fn adapter(subject: &Subject, out: &Path, terminal: &Terminal) -> anyhow::Result
     if base.is_none() {
         terminal.line("note: the base model is a GGUF file, on which peft puts no adapter; with --merge the whole model is written");
     }
-    export_adapter(adapter, base.as_deref(), out).with_context(|| format!("exporting {}", subject.name))
+    let mut exported = export_adapter(adapter, base.as_ref().map(|base| base.name.as_str()), out)
+        .with_context(|| format!("exporting {}", subject.name))?;
+    if let Some(base) = base {
+        pin(&mut exported, base.revision.as_deref()).with_context(|| format!("naming the base model's revision in {}", out.display()))?;
+    }
+    Ok(exported)
 }
 
-/// What PEFT finds the base model by: a repository on the hub or a folder here. A GGUF file has nothing of the kind.
-fn base(model: &str) -> anyhow::Result<Option<String>> {
+/// Writes into an exported adapter's description which revision its base model has, as PEFT reads it: without one PEFT takes `main`.
+fn pin(exported: &mut Exported, revision: Option<&str>) -> anyhow::Result<()> {
+    const DESCRIPTION: &str = "adapter_config.json";
+    let path = exported.folder.join(DESCRIPTION);
+    let mut description: Map<String, Value> = serde_json::from_slice(&std::fs::read(&path)?)?;
+    if description.get("revision").and_then(Value::as_str) == revision {
+        return Ok(());
+    }
+    description.insert("revision".to_owned(), json!(revision));
+    let text = format!("{:#}\n", Value::from(description));
+    std::fs::write(&path, &text)?;
+    for (_, bytes) in exported.files.iter_mut().filter(|(name, _)| name == DESCRIPTION) {
+        *bytes = text.len() as u64;
+    }
+    Ok(())
+}
+
+/// What PEFT finds a base model by.
+#[derive(Debug, PartialEq)]
+struct Base {
+    /// A repository on the hub or a folder here.
+    name: String,
+    /// The repository's branch, tag or commit, where one was named.
+    revision: Option<String>,
+}
+
+/// The base model as PEFT finds it. A GGUF file has nothing of the kind.
+fn base(model: &str) -> anyhow::Result<Option<Base>> {
+    let plain = |name: &str| Base { name: name.to_owned(), revision: None };
     let path = Path::new(model);
     if path.is_dir() {
         let absolute = path.canonicalize().with_context(|| format!("finding {model}"))?;
-        return Ok(Some(absolute.to_string_lossy().into_owned()));
+        return Ok(Some(plain(&absolute.to_string_lossy())));
     }
     if path.exists() {
         return Ok(None);
     }
     // A name of the registry, else one of the hub, perhaps with a revision.
-    let hub = || model.split('@').next().filter(|name| name.contains('/')).map(str::to_owned);
-    Ok(find_model(model).ok().map(|entry| entry.base.to_owned()).or_else(hub))
+    let hub = || {
+        let named = model.split_once('@').map(|(name, revision)| Base { revision: Some(revision.to_owned()), ..plain(name) });
+        Some(named.unwrap_or_else(|| plain(model))).filter(|base| base.name.contains('/'))
+    };
+    Ok(find_model(model).ok().map(|entry| plain(entry.base)).or_else(hub))
 }
 
 fn tell(subject: &Subject, exported: &Exported, format: Option<WeightFormat>, as_json: bool) {
@@ -101,13 +136,31 @@ mod tests {
 
     #[test]
     fn the_base_is_named_as_peft_finds_it() {
-        let name = |model: &str| base(model).unwrap();
+        let name = |model: &str| base(model).unwrap().map(|base| base.name);
         assert_eq!(name("qwen2.5-coder-0.5b-instruct").as_deref(), Some("Qwen/Qwen2.5-Coder-0.5B-Instruct"));
-        assert_eq!(name("Qwen/Qwen3-4B-Base@main").as_deref(), Some("Qwen/Qwen3-4B-Base"));
+        for (model, revision) in [("Qwen/Qwen3-4B-Base", None), ("Qwen/Qwen3-4B-Base@v1", Some("v1"))] {
+            let wanted = Base { name: "Qwen/Qwen3-4B-Base".into(), revision: revision.map(str::to_owned) };
+            assert_eq!(base(model).unwrap(), Some(wanted));
+        }
         let folder = tempfile::tempdir().unwrap();
         let named = name(&folder.path().to_string_lossy()).unwrap();
         assert!(Path::new(&named).is_absolute() && Path::new(&named).is_dir());
         std::fs::write(folder.path().join("a.gguf"), "").unwrap();
         assert_eq!(name(&folder.path().join("a.gguf").to_string_lossy()), None);
+    }
+
+    #[test]
+    fn the_description_names_the_revision_and_keeps_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("adapter_config.json");
+        std::fs::write(&path, r#"{"peft_type": "LORA"}"#).unwrap();
+        let mut exported = Exported { folder: folder.path().to_owned(), files: vec![("adapter_config.json".to_owned(), 21)] };
+        for (revision, written) in [(None, Value::Null), (Some("v1"), json!("v1")), (Some("v2"), json!("v2")), (None, Value::Null)] {
+            pin(&mut exported, revision).unwrap();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let description: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!((&description["revision"], &description["peft_type"]), (&written, &json!("LORA")));
+            assert_eq!(exported.files[0].1, text.len() as u64);
+        }
     }
 }

@@ -1,5 +1,9 @@
 //! The `agent0` command: one file per subcommand, this one says which.
 
+// First, because its macros are those of all that follows.
+#[macro_use]
+mod streams;
+
 mod answers;
 mod bench;
 mod cli;

@@ -121,7 +121,7 @@ impl Service {
         let tool = sandbox.map(|sandbox| sandbox as _);
         Ok(Self {
             speaker: Arc::new(Speaker { engine: Arc::new(engine), codec, tool, weights }),
-            model: subject.name,
+            model: subject.served_as,
             params: subject.config.rollout,
             system: subject.config.prompts.executor_system,
             token: args.token.clone(),

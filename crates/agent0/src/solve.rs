@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use agent0_engine::{Codec, TokenId};
-use agent0_rl::{Ending, RolloutParams, Seed, ToolCall, Trajectory, Vote, VoteRule, vote};
+use agent0_rl::{Candidate, Ending, RolloutParams, Seed, ToolCall, Trajectory, Vote, vote};
 use anyhow::{Context, bail};
 use futures_util::stream::{self, StreamExt};
 use serde::Serialize;
@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::cli::SolveArgs;
 use crate::setup::equip;
 use crate::speech::{Attempt, Manner, Said, Speaker};
+use crate::streams::{Remarks, Results};
 use crate::subject::Subject;
 use crate::terminal::Terminal;
 use show::Show;
@@ -43,8 +44,8 @@ pub fn run(args: &SolveArgs) -> anyhow::Result<ExitCode> {
             k => solver.gather(k, seed, subject.config.engine.in_flight).await?,
         };
         let answers: Vec<Option<String>> = trajectories.iter().map(|trajectory| trajectory.answer.clone()).collect();
-        let vote = vote(&equipment.grader, &answers, VoteRule::Paper).await?;
-        solver.conclude(&question, &trajectories, &vote)
+        let vote = vote(&equipment.grader, &answers, subject.config.vote).await?;
+        solver.conclude(&question, &trajectories, &vote, winner(&vote, &answers))
     })
 }
 
@@ -129,30 +130,30 @@ impl Solver<'_> {
     /// Where an attempt is shown: standard output, or standard error when that is kept for JSON.
     fn show(&self) -> Show<Box<dyn Write>> {
         match self.args.json {
-            true => Show::new(Box::new(std::io::stderr()), std::io::stderr().is_terminal()),
-            false => Show::new(Box::new(std::io::stdout()), std::io::stdout().is_terminal()),
+            true => Show::new(Box::new(Remarks), std::io::stderr().is_terminal()),
+            false => Show::new(Box::new(Results), std::io::stdout().is_terminal()),
         }
     }
 
     /// The vote, with one attempt that won it where none was watched.
-    fn conclude(&self, question: &str, trajectories: &[Trajectory], vote: &Vote) -> anyhow::Result<ExitCode> {
-        let winner = vote.candidates.iter().find(|candidate| Some(&candidate.answer) == vote.answer.as_ref());
+    fn conclude(&self, question: &str, trajectories: &[Trajectory], vote: &Vote, winner: Option<&Candidate>) -> anyhow::Result<ExitCode> {
+        let answer = winner.map(|winner| winner.answer.as_str());
         if let (true, Some(winner)) = (vote.k > 1, winner) {
             let mut show = self.show();
             show.trajectory(&trajectories[winner.samples[0]], &*self.speaker.codec).context("writing the attempt")?;
         }
         if self.args.json {
-            println!("{}", serde_json::to_string(&Solved::new(question, trajectories, vote, &*self.speaker.codec))?);
-        } else if let Some(answer) = &vote.answer {
+            println!("{}", serde_json::to_string(&Solved::new(question, answer, trajectories, vote, &*self.speaker.codec))?);
+        } else if let Some(answer) = answer {
             println!("Answer: {answer}");
             if vote.k > 1 {
                 println!("{}", certainty(vote));
             }
         }
-        if vote.answer.is_none() {
+        if answer.is_none() {
             eprintln!("agent0: no answer: {}", self.reason(trajectories));
         }
-        Ok(ExitCode::from(u8::from(vote.answer.is_none())))
+        Ok(ExitCode::from(u8::from(answer.is_none())))
     }
 
     fn reason(&self, trajectories: &[Trajectory]) -> String {
@@ -162,9 +163,20 @@ impl Solver<'_> {
                 Ending::Context => "the model's context is full".to_owned(),
                 Ending::Stop | Ending::Boxed => "the model ended its turn without \\boxed{...}".to_owned(),
             },
-            many => format!("none of {} attempts came to \\boxed{{...}}", many.len()),
+            many => match many.iter().filter(|attempt| attempt.answer.is_none()).count() {
+                silent if silent < many.len() => {
+                    format!("{silent} of {} attempts did not come to \\boxed{{...}}, and won the vote", many.len())
+                }
+                _ => format!("none of {} attempts came to \\boxed{{...}}", many.len()),
+            },
         }
     }
+}
+
+/// The candidate whose answer won. Attempts without an answer may win too, by the rule `vote = "code"`; then there is none.
+fn winner<'a>(vote: &'a Vote, answers: &[Option<String>]) -> Option<&'a Candidate> {
+    let winner = vote.candidates.iter().find(|candidate| Some(&candidate.answer) == vote.answer.as_ref());
+    winner.filter(|winner| winner.samples.iter().any(|&sample| answers[sample].is_some()))
 }
 
 /// Tokens that the model chose.
@@ -198,7 +210,7 @@ struct Solved<'a> {
     p_hat: f64,
     votes: usize,
     k: usize,
-    candidates: &'a [agent0_rl::Candidate],
+    candidates: &'a [Candidate],
     trajectories: Vec<Attempted<'a>>,
 }
 
@@ -213,7 +225,7 @@ struct Attempted<'a> {
 }
 
 impl<'a> Solved<'a> {
-    fn new(question: &'a str, trajectories: &'a [Trajectory], vote: &'a Vote, codec: &dyn Codec) -> Self {
+    fn new(question: &'a str, answer: Option<&'a str>, trajectories: &'a [Trajectory], vote: &'a Vote, codec: &dyn Codec) -> Self {
         let attempted = |trajectory: &'a Trajectory| Attempted {
             text: trajectory.text(codec),
             answer: trajectory.answer.as_deref(),
@@ -223,7 +235,7 @@ impl<'a> Solved<'a> {
         };
         Self {
             question,
-            answer: vote.answer.as_deref(),
+            answer,
             p_hat: vote.p_hat,
             votes: vote.votes,
             k: vote.k,
@@ -236,7 +248,8 @@ impl<'a> Solved<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use agent0_rl::Candidate;
+    use agent0_answers::Grader;
+    use agent0_rl::VoteRule;
 
     #[test]
     fn a_vote_says_how_sure_it_is() {
@@ -247,5 +260,18 @@ mod tests {
         vote.candidates = vec![candidate("42", &[0, 1])];
         (vote.k, vote.votes, vote.p_hat) = (2, 2, 1.0);
         assert_eq!(certainty(&vote), "p^ 1.00 (2 of 2 attempts)");
+    }
+
+    #[tokio::test]
+    async fn attempts_without_an_answer_count_as_the_run_says() {
+        let answers = |given: &[Option<&str>]| given.iter().map(|answer| answer.map(str::to_owned)).collect::<Vec<_>>();
+        let silent = answers(&[None, Some("5"), None]);
+        for (rule, wins, p_hat) in [(VoteRule::Paper, Some("5"), 1.0 / 3.0), (VoteRule::Code, None, 2.0 / 3.0)] {
+            let vote = vote(&Grader::new(None), &silent, rule).await.unwrap();
+            assert_eq!((winner(&vote, &silent).map(|winner| winner.answer.as_str()), vote.p_hat), (wins, p_hat), "{rule:?}");
+        }
+        let said = answers(&[Some("5"), None, Some("5")]);
+        let vote = vote(&Grader::new(None), &said, VoteRule::Code).await.unwrap();
+        assert_eq!(winner(&vote, &said).map(|winner| winner.samples.as_slice()), Some(&[0, 2][..]));
     }
 }

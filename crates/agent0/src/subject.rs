@@ -13,6 +13,8 @@ use crate::cli::{SubjectArgs, UseArgs};
 pub struct Subject {
     /// What reports call it: `laptop-x` or `laptop-x, iteration 2` for a run's agent, else the model as it was named.
     pub name: String,
+    /// What it is served as: the run's name, or the model as it was named, whatever iteration or adapter it is.
+    pub served_as: String,
     /// The settings it is used with: the run's own, or those of the default preset as the command line changes them.
     pub config: Config,
     /// A PEFT folder; `None` is the base model alone.
@@ -29,7 +31,7 @@ impl Subject {
                 Some(t) => format!("{}, iteration {t}", trained.name),
                 None => trained.name.clone(),
             };
-            return Ok(Self { name, config: trained.config, adapter });
+            return Ok(Self { name, served_as: trained.name, config: trained.config, adapter });
         }
         let mut config = request.resolve()?;
         if let Some(model) = &args.model {
@@ -39,7 +41,7 @@ impl Subject {
             Some(adapter) => format!("{} + {}", config.model, adapter.display()),
             None => config.model.clone(),
         };
-        Ok(Self { name, config, adapter: args.adapter.clone() })
+        Ok(Self { name, served_as: config.model.clone(), config, adapter: args.adapter.clone() })
     }
 
     /// The executor that the command line names, to be computed as it says.
@@ -60,5 +62,29 @@ impl Subject {
         let Some(folder) = &self.adapter else { return Ok(Weights::Base) };
         let loaded = engine.load(folder).await;
         loaded.map(Weights::Live).with_context(|| format!("the adapter in {} cannot be used with {}", folder.display(), self.config.model))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agent0_evolve::RunFolder;
+
+    fn args(runs: PathBuf) -> SubjectArgs {
+        SubjectArgs { model: None, adapter: None, iteration: None, runs }
+    }
+
+    #[test]
+    fn clients_need_not_know_the_iteration_or_the_adapter() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(RunFolder::open(folder.path(), Some("mine"), &Request::default()).unwrap());
+        let names = |run, args| {
+            let subject = Subject::choose(run, &args, &Request::default(), Phase::Executor).unwrap();
+            (subject.name, subject.served_as)
+        };
+        let of_run = SubjectArgs { iteration: Some(0), ..args(folder.path().to_owned()) };
+        assert_eq!(names(Some("mine"), of_run), ("mine, iteration 0".into(), "mine".into()));
+        let adapted = SubjectArgs { model: Some("org/base".into()), adapter: Some("a".into()), ..args(PathBuf::new()) };
+        assert_eq!(names(None, adapted), ("org/base + a".into(), "org/base".into()));
     }
 }

@@ -1,9 +1,27 @@
 //! The command as a user meets it: what it says and how it exits when something is wrong. No model is loaded here.
 
-use std::process::{Command, Output};
+use std::io::Write;
+use std::process::{Command, ExitStatus, Output, Stdio};
 
 fn agent0(folder: &std::path::Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_agent0")).args(args).current_dir(folder).env("AGENT0_CACHE", folder.join("cache")).output().unwrap()
+}
+
+/// How it exits when nobody reads what it says, neither results nor anything else.
+fn unheard(folder: &std::path::Path, args: &[&str]) -> ExitStatus {
+    let closed = || std::io::pipe().unwrap().1;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agent0"));
+    command.args(args).current_dir(folder).env("AGENT0_CACHE", folder.join("cache"));
+    command.stdout(closed()).stderr(closed()).status().unwrap()
+}
+
+/// Runs a program in the sandbox, without agent0's own environment.
+fn sandboxed(folder: &std::path::Path, program: &str, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agent0"));
+    command.args(["sandbox", "run", "--python", "python3"]).args(args).current_dir(folder);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(program.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
 }
 
 fn stderr(output: &Output) -> String {
@@ -105,4 +123,52 @@ fn the_doctor_speaks_json() {
     assert_eq!(output.status.success(), report["ready"].as_bool().unwrap());
     let names: Vec<&str> = report["findings"].as_array().unwrap().iter().map(|finding| finding["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["processor", "memory", "sandbox", "python", "models", "disk"]);
+}
+
+#[test]
+fn whoever_stops_reading_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let request = agent0_evolve::Request::default();
+    drop(agent0_evolve::RunFolder::open(&folder.path().join("runs"), Some("mine"), &request).unwrap());
+    for args in [
+        &["doctor"][..],
+        &["doctor", "--json"],
+        &["model", "list"],
+        &["report", "mine"],
+        &["report", "yours"],
+        &["evolve", "--set", "executor.stpes=3"],
+        &["evolve", "--name", "other", "--set", "model=no/such.gguf", "--unsafe-no-isolation"],
+    ] {
+        assert_eq!(unheard(folder.path(), args).code(), agent0(folder.path(), args).status.code(), "{args:?}");
+    }
+}
+
+#[test]
+fn a_result_that_cannot_be_kept_is_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agent0"));
+    command.args(["model", "list"]).env("AGENT0_CACHE", folder.path()).stdout(std::fs::File::create("/dev/full").unwrap());
+    let output = command.stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("writing to standard output"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_sandboxed_programs_exit_code_is_passed_on() {
+    let folder = tempfile::tempdir().unwrap();
+    for (program, code, exit_code) in [("import sys; sys.exit(7)", 7, Some(7)), ("import os; os.abort()", 1, None)] {
+        let output = sandboxed(folder.path(), program, &["--json"]);
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(told["exit_code"].as_i64(), exit_code, "{told}");
+    }
+}
+
+#[test]
+fn limits_that_no_program_can_run_under_are_bad_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    for args in [["--memory", "100"], ["--cpu", "0"], ["--scratch", "0"]] {
+        let output = agent0(folder.path(), &[&["sandbox", "run"][..], &args].concat());
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
+    }
 }

@@ -61,6 +61,13 @@ fn a_runs_agents_are_exported() {
     let config: Value = serde_json::from_slice(&fs::read(folder.path().join("adapter/adapter_config.json")).unwrap()).unwrap();
     assert_eq!(config["base_model_name_or_path"], fixture("tiny-qwen3"), "what peft finds the base by");
 
+    let fixture_adapter = fixture("gradients-qwen3/adapter");
+    let pinned = report(folder.path(), &["export", "--model", "org/base@v1", "--adapter", &fixture_adapter, "--out", "pinned", "--json"]);
+    let written = fs::read(folder.path().join("pinned/adapter_config.json")).unwrap();
+    assert_eq!(pinned["files"][0]["bytes"], written.len());
+    let config: Value = serde_json::from_slice(&written).unwrap();
+    assert_eq!((&config["base_model_name_or_path"], &config["revision"]), (&"org/base".into(), &"v1".into()));
+
     let merged = report(folder.path(), &["export", "mine", "--merge", "--dtype", "f32", "--out", "merged", "--json"]);
     assert_eq!((merged["kind"].as_str(), merged["dtype"].as_str()), (Some("merged"), Some("float32")));
     assert_eq!(names(&merged), ["config.json", "generation_config.json", "model.safetensors"]);

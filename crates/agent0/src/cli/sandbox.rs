@@ -34,12 +34,19 @@ pub struct SandboxOptions {
     /// Give each call a private folder in memory, /scratch, of so many MiB; without it nothing can be written.
     #[arg(long, value_name = "MIB", num_args = 0..=1, default_missing_value = "32", value_parser = clap::value_parser!(u32).range(1..))]
     pub scratch: Option<u32>,
-    /// Most memory of a call, in MiB of address space.
-    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..1 << 30))]
+    /// Most memory of a call, in MiB of address space: 256 or more, because Python with its modules takes about 250.
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(256..1 << 30))]
     pub memory: u64,
     /// Run code even where this machine can isolate nothing (see `agent0 doctor`): it can then do all that you can.
     #[arg(long)]
     pub unsafe_no_isolation: bool,
+}
+
+impl SandboxOptions {
+    /// The size of a call's scratch folder, if it has one.
+    pub fn scratch_bytes(&self) -> Option<u64> {
+        self.scratch.map(|mib| u64::from(mib) << 20)
+    }
 }
 
 #[derive(Args)]
@@ -47,7 +54,7 @@ pub struct SandboxRunArgs {
     #[command(flatten)]
     pub options: SandboxOptions,
     /// Seconds of CPU time.
-    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     pub cpu: u64,
     /// Seed of Python's random numbers.
     #[arg(long, default_value_t = 0)]
@@ -55,7 +62,7 @@ pub struct SandboxRunArgs {
     /// A file that the program reads as its standard input.
     #[arg(long, value_name = "FILE")]
     pub stdin: Option<PathBuf>,
-    /// Print one JSON object: status, stdout, stderr, cpu_s, wall_s, isolation.
+    /// Print one JSON object: status, exit_code, stdout, stderr, cpu_s, wall_s, isolation.
     #[arg(long)]
     pub json: bool,
 }

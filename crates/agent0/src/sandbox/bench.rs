@@ -28,7 +28,7 @@ pub fn run(args: &SandboxBenchArgs) -> anyhow::Result<ExitCode> {
     let python = config.python.clone();
     let at_once = config.concurrency;
     let began = Instant::now();
-    let sandbox = Sandbox::start(config)?;
+    let sandbox = super::start(config)?;
     let cold_start_s = began.elapsed().as_secs_f64();
     let measure = |code| measure(&sandbox, code, at_once, args.calls.get());
     let (simple, sympy, bare) = (measure(SIMPLE)?, measure(SYMPY)?, measure(peers::CODE)?);

@@ -30,10 +30,11 @@ const DEFAULT_TIMEOUT: f64 = 10.0;
 /// Serves until Ctrl-C.
 pub fn run(args: &SandboxServeArgs) -> anyhow::Result<ExitCode> {
     let service = Service {
-        sandbox: super::start(&args.options)?,
+        sandbox: super::start(super::configure(&args.options)?)?,
         room: Semaphore::new(args.queue.get()),
         queue: args.queue.get(),
         memory_mib: args.options.memory,
+        scratch_bytes: args.options.scratch_bytes(),
         longest: f64::from(args.max_timeout.get()),
     };
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
@@ -65,6 +66,8 @@ struct Service {
     room: Semaphore,
     queue: usize,
     memory_mib: u64,
+    /// The size of a call's scratch folder, if it has one.
+    scratch_bytes: Option<u64>,
     /// The most CPU seconds that a request may ask for.
     longest: f64,
 }
@@ -177,7 +180,7 @@ impl Request {
         let cpu_s = self.run_timeout.unwrap_or(DEFAULT_TIMEOUT).min(service.longest).ceil() as u64;
         let asked = self.memory_limit_mb.and_then(|mb| u64::try_from(mb).ok());
         let mib = asked.map_or(service.memory_mib, |mb| service.memory_mib.min(mb.saturating_add(PYTHON_MIB)));
-        Limits { memory_bytes: mib << 20, ..Limits::with_cpu(cpu_s) }
+        Limits { memory_bytes: mib << 20, ..Limits::with_cpu(cpu_s).with_scratch(service.scratch_bytes) }
     }
 }
 
@@ -207,7 +210,7 @@ mod tests {
 
     fn service(queue: usize) -> Router {
         let sandbox = Sandbox::start(SandboxConfig { preload: vec![], ..SandboxConfig::new("python3") }).unwrap();
-        router(Service { sandbox, room: Semaphore::new(queue), queue, memory_mib: 1024, longest: 20.0 })
+        router(Service { sandbox, room: Semaphore::new(queue), queue, memory_mib: 1024, scratch_bytes: None, longest: 20.0 })
     }
 
     async fn ask(service: &Router, body: &str) -> (StatusCode, Value) {
