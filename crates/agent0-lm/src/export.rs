@@ -21,7 +21,7 @@ use crate::merge::Merged;
 use crate::peft;
 use crate::tokenizer::Tokenizer;
 
-pub use adapter::export_adapter;
+pub use adapter::{Base, export_adapter};
 use draft::Draft;
 
 /// A model to be written as a Hugging Face folder.

@@ -39,6 +39,6 @@ mod vocabulary;
 pub use checkpoint::{Checkpoint, LayerTensor, Tensor, open};
 pub use config::{Architecture, ModelConfig, RopeScaling};
 pub use error::ModelError;
-pub use export::{Export, ExportError, Exported, WeightFormat, export_adapter, export_model};
+pub use export::{Base, Export, ExportError, Exported, WeightFormat, export_adapter, export_model};
 pub use local::{LocalEngine, LocalOptions};
 pub use tokenizer::Tokenizer;

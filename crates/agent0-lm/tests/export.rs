@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use agent0_compute::Dtype;
 use agent0_engine::{Codec, Engine, Message, Role, ScoreRequest, TokenId, Weights};
 use agent0_lm::{
-    Checkpoint, Export, ExportError, LayerTensor, LocalEngine, LocalOptions, Tensor, Tokenizer, WeightFormat, export_adapter, export_model,
-    open,
+    Base, Checkpoint, Export, ExportError, LayerTensor, LocalEngine, LocalOptions, Tensor, Tokenizer, WeightFormat, export_adapter,
+    export_model, open,
 };
 use serde::Deserialize;
 use tempfile::TempDir;
@@ -148,11 +148,12 @@ async fn an_adapter_alone_stays_the_same_adapter() {
     let loaded = base.load(&adapter).await.unwrap();
     base.save(loaded, &kept).await.unwrap();
     assert!(kept.join("optimizer.safetensors").exists());
-    let exported = export_adapter(&kept, Some("org/base"), &out).unwrap();
+    let revised = Base { name: "org/base".into(), revision: Some("v1".into()) };
+    let exported = export_adapter(&kept, Some(&revised), &out).unwrap();
     let names: Vec<&str> = exported.files.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["adapter_config.json", "adapter_model.safetensors"]);
     let config = fs::read_to_string(out.join("adapter_config.json")).unwrap();
-    assert!(config.contains("\"base_model_name_or_path\": \"org/base\""), "{config}");
+    assert!(config.contains("\"base_model_name_or_path\": \"org/base\"") && config.contains("\"revision\": \"v1\""), "{config}");
 
     let again = base.load(&out).await.unwrap();
     assert_eq!(logprobs(&base, Weights::Live(again)).await, logprobs(&base, Weights::Live(loaded)).await);

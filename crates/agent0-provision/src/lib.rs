@@ -42,6 +42,6 @@ pub use digest::{file_sha256, hex, sha256_text};
 pub use error::ProvisionError;
 pub use model::{cached_model, obtain_model, verify_model};
 pub use progress::{Event, Progress, human_bytes};
-pub use python_env::{PythonEnv, python_env};
+pub use python_env::{PythonEnv, PythonOutlook, python_env, python_outlook};
 pub use registry::{HubFile, ModelEntry, WheelParts, find_model, models};
 pub use repo_name::RepoKind;

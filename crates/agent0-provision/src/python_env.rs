@@ -16,6 +16,12 @@ use crate::{Event, ProvisionError};
 /// Bytes that an environment takes at most, downloads included.
 const ROOM: u64 = 500 << 20;
 const STAMP: &str = "agent0-complete";
+/// Prints which modules there are of those that environments are made with.
+const MAKERS: &str = "from importlib.util import find_spec as found; print(*(m for m in ('venv', 'ensurepip', 'pip') if found(m)))";
+/// The ways to make one.
+const OWN_PIP: &str = "venv with its own pip";
+const SYSTEM_PIP: &str = "venv with the system's pip";
+const UV: &str = "uv";
 /// Prints `name==version` of what can really be imported.
 const IMPORTED: &str = "import numpy, sympy, math_verify; from importlib.metadata import version as v; \
     print(*(f'{n}=={v(n)}' for n in ('numpy', 'sympy', 'math-verify')), sep='\\n')";
@@ -46,17 +52,12 @@ fn pins(version: (u32, u32, u32)) -> Vec<String> {
 /// No Python of 3.10 or newer, no way to make a virtual environment, no package index in reach, no space.
 pub fn python_env(cache: &Cache, base_python: Option<&Path>, progress: Progress) -> Result<PythonEnv, ProvisionError> {
     let base = Python::find(base_python)?;
-    let packages = pins(base.version);
-    let identity = format!("{}\n{}\n{}", base.version_text(), base.path.display(), packages.join("\n"));
-    let name = format!("{}.{}-{}", base.version.0, base.version.1, &sha256_text(&identity)[..12]);
-    let folder = cache.folder("python")?.join(&name);
-    let env = PythonEnv { python: folder.join("bin/python"), version: base.version_text(), packages };
-    let is_complete = || folder.join(STAMP).is_file() && env.python.exists();
-    if is_complete() {
+    let (folder, env) = place(cache, &base)?;
+    if is_complete(&folder, &env) {
         return Ok(env);
     }
-    let _lock = lock(&folder.with_file_name(format!("{name}.lock")), "the Python environment", progress)?;
-    if is_complete() {
+    let _lock = lock(&folder.with_added_extension("lock"), "the Python environment", progress)?;
+    if is_complete(&folder, &env) {
         return Ok(env);
     }
     remove(&folder)?;
@@ -67,6 +68,55 @@ pub fn python_env(cache: &Cache, base_python: Option<&Path>, progress: Progress)
     let stamp = folder.join(STAMP);
     fs::write(&stamp, env.packages.join("\n")).map_err(ProvisionError::io("write", &stamp))?;
     Ok(env)
+}
+
+/// How things stand with the environment that [`python_env`] gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PythonOutlook {
+    /// The interpreter that it is made of, and its version.
+    pub base: PathBuf,
+    /// Such as `3.11.7`.
+    pub version: String,
+    /// Whether it is there.
+    pub is_made: bool,
+    /// What it would be made with; `None` when there is nothing of the kind.
+    pub maker: Option<&'static str>,
+}
+
+/// Looks without making anything.
+///
+/// # Errors
+/// No Python of 3.10 or newer.
+pub fn python_outlook(cache: &Cache, base_python: Option<&Path>) -> Result<PythonOutlook, ProvisionError> {
+    let base = Python::find(base_python)?;
+    let (folder, env) = place(cache, &base)?;
+    let modules = run(Command::new(&base.path).args(["-c", MAKERS])).unwrap_or_default();
+    let maker = maker(&modules, || run(Command::new("uv").arg("--version")).is_ok());
+    Ok(PythonOutlook { is_made: is_complete(&folder, &env), version: base.version_text(), base: base.path, maker })
+}
+
+/// Where the environment of an interpreter is, or is to be.
+fn place(cache: &Cache, base: &Python) -> Result<(PathBuf, PythonEnv), ProvisionError> {
+    let packages = pins(base.version);
+    let identity = format!("{}\n{}\n{}", base.version_text(), base.path.display(), packages.join("\n"));
+    let name = format!("{}.{}-{}", base.version.0, base.version.1, &sha256_text(&identity)[..12]);
+    let folder = cache.folder("python")?.join(&name);
+    let env = PythonEnv { python: folder.join("bin/python"), version: base.version_text(), packages };
+    Ok((folder, env))
+}
+
+fn is_complete(folder: &Path, env: &PythonEnv) -> bool {
+    folder.join(STAMP).is_file() && env.python.exists()
+}
+
+/// The first way to make an environment that has what it needs, in the order in which they are tried.
+fn maker(modules: &str, has_uv: impl FnOnce() -> bool) -> Option<&'static str> {
+    let has = |module| modules.split_whitespace().any(|found| found == module);
+    match (has("venv"), has("ensurepip"), has("pip")) {
+        (true, true, _) => Some(OWN_PIP),
+        (true, false, true) => Some(SYSTEM_PIP),
+        _ => has_uv().then_some(UV),
+    }
 }
 
 /// A way to make an environment: the command that makes the folder and the one that installs, up to the package names.
@@ -127,11 +177,11 @@ fn ways(base: &Python, folder: &Path, env: &PythonEnv) -> Vec<Way> {
     uv_make.arg(&base.path).arg(folder);
     let mut uv_install = uv(&["pip", "install", "--only-binary", ":all:"]);
     uv_install.arg(&env.python);
-    let mut ways = vec![Way { name: "venv with its own pip", make: venv(&["--clear"]), install: own_pip() }];
+    let mut ways = vec![Way { name: OWN_PIP, make: venv(&["--clear"]), install: own_pip() }];
     if run(base.module("pip").arg("--version")).is_ok() {
-        ways.push(Way { name: "venv with the system's pip", make: venv(&["--clear", "--without-pip"]), install: system_pip() });
+        ways.push(Way { name: SYSTEM_PIP, make: venv(&["--clear", "--without-pip"]), install: system_pip() });
     }
-    ways.push(Way { name: "uv", make: uv_make, install: uv_install });
+    ways.push(Way { name: UV, make: uv_make, install: uv_install });
     ways
 }
 

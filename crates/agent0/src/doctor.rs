@@ -1,16 +1,13 @@
 //! `agent0 doctor`: what this machine offers, and what to do about what is missing.
 
-mod python;
-
 use std::path::Path;
 use std::process::ExitCode;
 
 use agent0_compute::Isa;
-use agent0_provision::{Cache, ModelEntry, ProvisionError, cached_model, human_bytes, models};
+use agent0_provision::{Cache, ModelEntry, ProvisionError, PythonOutlook, cached_model, human_bytes, models, python_outlook};
 use serde_json::{Value, json};
 
 use crate::cli::DoctorArgs;
-use python::Python;
 
 /// One thing looked at.
 struct Finding {
@@ -32,11 +29,16 @@ const DISK_COMFORT: u64 = 2 << 30;
 /// Runs the command. The exit code is 1 when something that is needed is missing.
 pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let cache = Cache::open();
-    let program = std::env::var("AGENT0_PYTHON").ok().filter(|value| !value.is_empty()).unwrap_or_else(|| "python3".into());
-    let asked = Python::ask(Path::new(&program));
-    let has_environment = matches!((&asked, &cache), (Ok(python), Ok(cache)) if python.has_environment(cache));
-    let findings =
-        [processor(), memory(), isolation(), python(&program, &asked, has_environment), model_cache(&cache), disk(&cache, has_environment)];
+    let findings = match &cache {
+        Ok(cache) => {
+            let outlook = python_outlook(cache, None);
+            let has_environment = outlook.as_ref().is_ok_and(|outlook| outlook.is_made);
+            vec![processor(), memory(), isolation(), python(&outlook), model_cache(cache), disk(cache, has_environment)]
+        }
+        Err(error) => {
+            vec![processor(), memory(), isolation(), Finding { name: "cache", ok: false, detail: error.to_string(), remedy: None }]
+        }
+    };
     let ready = findings.iter().all(|finding| finding.ok);
     if args.json {
         let list: Vec<Value> =
@@ -101,44 +103,30 @@ fn working(probe: &agent0_sandbox::Probe) -> String {
 }
 
 /// The interpreter that `agent0 evolve` takes, and its environment.
-fn python(program: &str, asked: &Result<Python, String>, has_environment: bool) -> Finding {
+fn python(outlook: &Result<PythonOutlook, ProvisionError>) -> Finding {
     let finding = |ok, detail, remedy: Option<&str>| Finding { name: "python", ok, detail, remedy: remedy.map(str::to_owned) };
-    let python = match asked {
-        Err(cause) => {
-            let remedy = "apt install python3 python3-venv, or set AGENT0_PYTHON to an interpreter";
-            return finding(false, format!("{program}: {cause}"), Some(remedy));
-        }
-        Ok(python) if !python.is_new_enough() => {
-            let remedy = "install Python 3.10 or newer, or set AGENT0_PYTHON to one";
-            return finding(false, format!("{program} {}", python.version), Some(remedy));
-        }
-        Ok(python) => python,
+    let found = match outlook {
+        Err(error) => return finding(false, error.to_string(), None),
+        Ok(found) => found,
     };
-    if has_environment {
-        return finding(true, format!("{program} {}; its environment is in the cache", python.version), None);
-    }
-    match python.maker() {
-        Some(way) => finding(true, format!("{program} {}; its environment will be made by {way}", python.version), None),
-        None => {
-            let detail = format!("{program} {} cannot make virtual environments", python.version);
-            finding(false, detail, Some("apt install python3-venv (or python3-pip, or uv)"))
+    let who = format!("{} {}", found.base.display(), found.version);
+    match (found.is_made, found.maker) {
+        (true, _) => finding(true, format!("{who}; its environment is in the cache"), None),
+        (false, Some(way)) => finding(true, format!("{who}; its environment will be made by {way}"), None),
+        (false, None) => {
+            finding(false, format!("{who} cannot make virtual environments"), Some("apt install python3-venv (or python3-pip, or uv)"))
         }
     }
 }
 
-fn model_cache(cache: &Result<Cache, ProvisionError>) -> Finding {
-    match cache {
-        Err(error) => Finding { name: "models", ok: false, detail: error.to_string(), remedy: None },
-        Ok(cache) => {
-            let here: Vec<&str> = models().iter().filter(|model| is_cached(cache, model)).map(|model| model.name).collect();
-            let default = models().first().map_or("", |model| model.name);
-            let detail = format!("{} in {}", if here.is_empty() { "none".into() } else { here.join(", ") }, cache.root().display());
-            let remedy = (!here.contains(&default)).then(|| {
-                format!("`agent0 evolve` takes {default} from the Hugging Face cache, or fetches it as `agent0 model fetch {default}` does")
-            });
-            Finding { name: "models", ok: true, detail, remedy }
-        }
-    }
+fn model_cache(cache: &Cache) -> Finding {
+    let here: Vec<&str> = models().iter().filter(|model| is_cached(cache, model)).map(|model| model.name).collect();
+    let default = models().first().map_or("", |model| model.name);
+    let detail = format!("{} in {}", if here.is_empty() { "none".into() } else { here.join(", ") }, cache.root().display());
+    let remedy = (!here.contains(&default)).then(|| {
+        format!("`agent0 evolve` takes {default} from the Hugging Face cache, or fetches it as `agent0 model fetch {default}` does")
+    });
+    Finding { name: "models", ok: true, detail, remedy }
 }
 
 fn is_cached(cache: &Cache, model: &ModelEntry) -> bool {
@@ -152,10 +140,10 @@ fn disk_needed(model: Option<&ModelEntry>, environment: bool) -> u64 {
     model + if environment { ENVIRONMENT_NEEDED } else { 0 }
 }
 
-fn disk(cache: &Result<Cache, ProvisionError>, has_environment: bool) -> Finding {
+fn disk(cache: &Cache, has_environment: bool) -> Finding {
     let free_at = |path: &Path| rustix::fs::statvfs(path).ok().map(|stat| stat.f_bavail * stat.f_frsize);
-    let root = cache.as_ref().map_or(Path::new("."), Cache::root);
-    let model = models().first().filter(|model| cache.as_ref().is_ok_and(|cache| !is_cached(cache, model)));
+    let root = cache.root();
+    let model = models().first().filter(|model| !is_cached(cache, model));
     let needed = disk_needed(model, !has_environment);
     let Some(free) = free_at(root) else {
         return Finding { name: "disk", ok: true, detail: format!("unknown at {}", root.display()), remedy: None };
@@ -183,10 +171,10 @@ mod tests {
 
     #[test]
     fn an_environment_that_is_there_need_not_be_made() {
-        let asked = Python::ask(Path::new("python3"));
-        let there = python("python3", &asked, true);
-        assert!(there.ok && there.detail.ends_with("its environment is in the cache"), "{}", there.detail);
-        let missing = python("python3", &Err("No such file".to_owned()), false);
-        assert!(!missing.ok && missing.remedy.unwrap().contains("AGENT0_PYTHON"));
+        let outlook = |is_made, maker| Ok(PythonOutlook { base: "/usr/bin/python3".into(), version: "3.11.7".into(), is_made, maker });
+        let found = [(true, None), (false, Some("uv")), (false, None)].map(|(is_made, maker)| python(&outlook(is_made, maker)));
+        assert_eq!(found.each_ref().map(|finding| finding.ok), [true, true, false]);
+        assert!(found[0].detail.ends_with("its environment is in the cache"), "{}", found[0].detail);
+        assert!(found[2].remedy.as_ref().unwrap().contains("python3-venv"));
     }
 }

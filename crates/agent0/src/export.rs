@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use agent0_evolve::Request;
-use agent0_lm::{Export, Exported, WeightFormat, export_adapter, export_model};
+use agent0_lm::{Base, Export, Exported, WeightFormat, export_adapter, export_model};
 use agent0_provision::{Cache, find_model, human_bytes, obtain_model};
 use anyhow::{Context, bail};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use crate::cli::ExportArgs;
 use crate::subject::Subject;
@@ -51,38 +51,7 @@ fn adapter(subject: &Subject, out: &Path, terminal: &Terminal) -> anyhow::Result
     if base.is_none() {
         terminal.line("note: the base model is a GGUF file, on which peft puts no adapter; with --merge the whole model is written");
     }
-    let mut exported = export_adapter(adapter, base.as_ref().map(|base| base.name.as_str()), out)
-        .with_context(|| format!("exporting {}", subject.name))?;
-    if let Some(base) = base {
-        pin(&mut exported, base.revision.as_deref()).with_context(|| format!("naming the base model's revision in {}", out.display()))?;
-    }
-    Ok(exported)
-}
-
-/// Writes into an exported adapter's description which revision its base model has, as PEFT reads it: without one PEFT takes `main`.
-fn pin(exported: &mut Exported, revision: Option<&str>) -> anyhow::Result<()> {
-    const DESCRIPTION: &str = "adapter_config.json";
-    let path = exported.folder.join(DESCRIPTION);
-    let mut description: Map<String, Value> = serde_json::from_slice(&std::fs::read(&path)?)?;
-    if description.get("revision").and_then(Value::as_str) == revision {
-        return Ok(());
-    }
-    description.insert("revision".to_owned(), json!(revision));
-    let text = format!("{:#}\n", Value::from(description));
-    std::fs::write(&path, &text)?;
-    for (_, bytes) in exported.files.iter_mut().filter(|(name, _)| name == DESCRIPTION) {
-        *bytes = text.len() as u64;
-    }
-    Ok(())
-}
-
-/// What PEFT finds a base model by.
-#[derive(Debug, PartialEq)]
-struct Base {
-    /// A repository on the hub or a folder here.
-    name: String,
-    /// The repository's branch, tag or commit, where one was named.
-    revision: Option<String>,
+    export_adapter(adapter, base.as_ref(), out).with_context(|| format!("exporting {}", subject.name))
 }
 
 /// The base model as PEFT finds it. A GGUF file has nothing of the kind.
@@ -147,20 +116,5 @@ mod tests {
         assert!(Path::new(&named).is_absolute() && Path::new(&named).is_dir());
         std::fs::write(folder.path().join("a.gguf"), "").unwrap();
         assert_eq!(name(&folder.path().join("a.gguf").to_string_lossy()), None);
-    }
-
-    #[test]
-    fn the_description_names_the_revision_and_keeps_no_other() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("adapter_config.json");
-        std::fs::write(&path, r#"{"peft_type": "LORA"}"#).unwrap();
-        let mut exported = Exported { folder: folder.path().to_owned(), files: vec![("adapter_config.json".to_owned(), 21)] };
-        for (revision, written) in [(None, Value::Null), (Some("v1"), json!("v1")), (Some("v2"), json!("v2")), (None, Value::Null)] {
-            pin(&mut exported, revision).unwrap();
-            let text = std::fs::read_to_string(&path).unwrap();
-            let description: Value = serde_json::from_str(&text).unwrap();
-            assert_eq!((&description["revision"], &description["peft_type"]), (&written, &json!("LORA")));
-            assert_eq!(exported.files[0].1, text.len() as u64);
-        }
     }
 }

@@ -9,17 +9,27 @@ use super::draft::Draft;
 use super::{ExportError, Exported};
 use crate::peft;
 
-/// Writes the adapter of the PEFT folder `adapter` to `out`, as one of the model that `base` names: a repository on the Hugging Face
-/// hub, or the path of a folder; without it the adapter's own word stays. The weights stay as they are, byte for byte.
+/// What PEFT finds a base model by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    /// A repository on the Hugging Face hub, or the path of a folder.
+    pub name: String,
+    /// The repository's branch, tag or commit; without one PEFT takes `main`.
+    pub revision: Option<String>,
+}
+
+/// Writes the adapter of the PEFT folder `adapter` to `out`, as one of the model `base`; without it the adapter's own word stays. The
+/// weights stay as they are, byte for byte.
 ///
 /// # Errors
 /// A folder that holds no LoRA adapter of the kind that the engine reads; a folder that is there already; a full disk.
-pub fn export_adapter(adapter: &Path, base: Option<&str>, out: &Path) -> Result<Exported, ExportError> {
+pub fn export_adapter(adapter: &Path, base: Option<&Base>, out: &Path) -> Result<Exported, ExportError> {
     peft::check(adapter)?;
     let (config, weights) = (adapter.join(peft::CONFIG), adapter.join(peft::WEIGHTS));
     let mut description: Map<String, Value> = serde_json::from_slice(&read(&config)?).map_err(|e| peft::failed(&config, e))?;
     if let Some(base) = base {
-        description.insert("base_model_name_or_path".to_owned(), json!(base));
+        description.insert("base_model_name_or_path".to_owned(), json!(base.name));
+        description.insert("revision".to_owned(), json!(base.revision));
     }
     let weights = read(&weights)?;
     let mut draft = Draft::begin(out, weights.len() as u64)?;

@@ -13,6 +13,7 @@ install() {
 }
 case "$*" in
   *version_info*) [ -e "$here/old" ] && echo "3 9 2" || echo "3 11 7"; echo "$here/python3" ;;
+  *find_spec*) for module in venv ensurepip pip; do [ -e "$here/no-$module" ] || echo "$module"; done ;;
   *"import numpy"*) [ -e "$here/other-numpy" ] && echo numpy==1.26.4 || echo numpy==2.4.6; echo sympy==1.14.0; echo math-verify==0.9.0 ;;
   "-m venv"*)
     [ -e "$here/no-venv" ] && { echo "No module named venv" >&2; exit 1; }
@@ -49,6 +50,20 @@ impl Fixture {
     fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap()
     }
+}
+
+#[test]
+fn the_outlook_tells_what_would_be_done() {
+    for (switches, maker) in [(&[][..], Some(OWN_PIP)), (&["no-ensurepip"], Some(SYSTEM_PIP)), (&["no-pip"], Some(OWN_PIP))] {
+        let f = fixture(switches);
+        let outlook = || python_outlook(&f.cache, Some(&f.dir.path().join("python3"))).unwrap();
+        assert_eq!((outlook().is_made, outlook().maker, outlook().version.as_str()), (false, maker, "3.11.7"), "{switches:?}");
+        f.make().unwrap();
+        assert!(outlook().is_made, "{switches:?}");
+    }
+    assert_eq!((maker("venv", || true), maker("ensurepip pip", || false)), (Some(UV), None));
+    let old = fixture(&["old"]);
+    assert!(python_outlook(&old.cache, Some(&old.dir.path().join("python3"))).unwrap_err().to_string().contains("too old"));
 }
 
 #[test]
