@@ -230,6 +230,18 @@ mod tests {
     }
 
     #[test]
+    fn results_of_older_versions_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut results = Results::open(folder.path(), &subject("1")).unwrap();
+        results.put(folder.path(), crate::score::tests::score("gsm8k", &[("a", 1.0)])).unwrap();
+        let mut text: serde_json::Value = serde_json::from_slice(&fs::read(folder.path().join(FILE)).unwrap()).unwrap();
+        let score = text["results"][0].as_object_mut().unwrap();
+        score.remove("digests").unwrap();
+        fs::write(folder.path().join(FILE), text.to_string()).unwrap();
+        assert_eq!(Results::open(folder.path(), &subject("1")).unwrap(), results);
+    }
+
+    #[test]
     fn scores_that_another_process_put_there_stay() {
         let folder = tempfile::tempdir().unwrap();
         let mut processes = ["gsm8k", "math500"].map(|bench| (bench, Results::open(folder.path(), &subject("1")).unwrap()));
