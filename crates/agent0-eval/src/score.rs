@@ -170,7 +170,7 @@ pub(crate) mod tests {
             left_out: 0,
             skip: 0,
             limit: None,
-            data: Origin { source: "here".into(), revision: None, sha256: "0".into() },
+            data: Origin { source: "here".into(), revision: None, sha256: "0".into(), rows: Some(questions.len()) },
             prompt_hash: protocol.prompts.hash(),
             protocol,
             records: "x.jsonl".into(),

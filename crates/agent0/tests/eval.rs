@@ -230,7 +230,8 @@ fn a_benchmark_is_fetched_from_the_hub_once() {
     assert!(first.status.success(), "{}", stderr(&first));
     let data = last_line(&first)["results"][0]["data"].clone();
     assert_eq!(data["revision"], "0123456789012345678901234567890123456789");
-    assert_eq!(data["sha256"].as_str().map(str::len), Some(64));
+    assert_eq!((data["sha256"].as_str().map(str::len), &data["rows"]), (Some(64), &1.into()));
+    assert!(stderr(&first).contains("the copy has 1 rows where 500 are published"), "{}", stderr(&first));
     let offline = run("http://127.0.0.1:1", "b");
     assert!(offline.status.success(), "what was fetched is not fetched again: {}", stderr(&offline));
     assert_eq!(timeless(&last_line(&offline)), timeless(&last_line(&first)));

@@ -115,8 +115,11 @@ fn sources(args: &EvalArgs) -> anyhow::Result<Vec<Source<'_>>> {
     Ok(sources)
 }
 
-/// The questions, unless rows are wrong and the user did not say to go on.
+/// The questions, unless rows are wrong and the user did not say to go on. Warns of a copy that is not what was published.
 fn sound(name: &str, loaded: Loaded, args: &EvalArgs, terminal: &Terminal) -> anyhow::Result<Loaded> {
+    if let Some(discrepancy) = loaded.origin.discrepancy(name) {
+        terminal.warn(&format!("{name} ({}): {discrepancy}; if a part is missing, give --data {name}=FILE with all", loaded.origin.source));
+    }
     if args.skip >= loaded.questions.len() {
         bail!("{name}: --skip {} leaves none of its {} questions", args.skip, loaded.questions.len());
     }

@@ -71,6 +71,9 @@ pub fn line(score: &Score) -> String {
     if score.undecided > 0 {
         text += &format!(", {} not compared in time", score.undecided);
     }
+    if let Some(discrepancy) = score.data.discrepancy(&score.bench) {
+        text += &format!("; {discrepancy}");
+    }
     text
 }
 
@@ -110,6 +113,7 @@ struct Row<'a> {
     undecided: usize,
     prompt_hash: &'a str,
     data: &'a agent0_eval::Origin,
+    discrepancy: Option<String>,
     records: &'a str,
 }
 
@@ -186,6 +190,7 @@ fn row(score: &Score) -> Row<'_> {
         undecided: score.undecided,
         prompt_hash: &score.prompt_hash,
         data: &score.data,
+        discrepancy: score.data.discrepancy(&score.bench),
         records: &score.records,
     }
 }
