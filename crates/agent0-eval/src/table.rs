@@ -54,6 +54,8 @@ pub struct TableRow {
     pub measured: bool,
     /// A cell for each column; `None` where there is no score.
     pub cells: Vec<Option<Cell>>,
+    /// What must be said beside the averages, if anything.
+    pub caveat: Option<String>,
 }
 
 /// One score.
@@ -116,6 +118,7 @@ impl Table {
                 name: format!("{} (published, not measured)", row.name),
                 measured: false,
                 cells: columns.iter().map(|column| published_score(row, column).map(plain_cell)).collect(),
+                caveat: None,
             }));
         }
         Self { columns: columns.iter().map(Column::title).collect(), rows }
@@ -128,8 +131,12 @@ impl Table {
             let cells: Vec<String> = row.cells.iter().map(|cell| cell.as_ref().map_or("–".to_owned(), markdown_cell)).collect();
             let _ = writeln!(text, "| {} | {} |", row.name.replace('|', "\\|"), cells.join(" | "));
         }
-        text + "\nAccuracy in per cent ± standard error; bold: the best measured. In brackets: against the first model with the same use \
-                of the tool, its own second row against its first, on the questions that both were asked, * p < 0.05, ** p < 0.01 (McNemar's exact test; the paired bootstrap for averages and where questions have several answers).\n"
+        text += "\nAccuracy in per cent ± standard error; bold: the best measured. In brackets: against the first model with the same use \
+                of the tool, its own second row against its first, on the questions that both were asked, * p < 0.05, ** p < 0.01 (McNemar's exact test; the paired bootstrap for averages and where questions have several answers).\n";
+        for (name, caveat) in self.rows.iter().filter_map(|row| Some((&row.name, row.caveat.as_ref()?))) {
+            let _ = writeln!(text, "\nThe averages of {name}: {caveat}.");
+        }
+        text
     }
 
     /// The table as comma-separated values, one line for each cell.
@@ -194,7 +201,12 @@ fn measured_row(of: &Results, tool: Tool, base: Option<(&Results, Tool)>, column
         Tool::On => "tool",
         Tool::Off => "no tool",
     };
-    TableRow { name: format!("{} ({with})", of.subject.name), measured: true, cells: columns.iter().map(cell).collect() }
+    TableRow {
+        name: format!("{} ({with})", of.subject.name),
+        measured: true,
+        cells: columns.iter().map(cell).collect(),
+        caveat: of.caveat(tool),
+    }
 }
 
 /// The scores of all these benchmarks; `None` unless there are all.
@@ -369,6 +381,16 @@ mod tests {
         assert_eq!(delta(base.clone(), other.clone()), None, "who knows");
         assert_eq!(delta(base.clone(), digests(other, 0)), None, "who knows");
         assert_eq!(delta(base.clone(), digests(bench("gsm8k", 30, 40), 0)), Some(40), "the same file");
+    }
+
+    #[test]
+    fn averages_of_other_questions_than_published_say_so() {
+        let scores = |of: usize| benchmarks().iter().map(|benchmark| bench(benchmark.name, 1, of)).collect();
+        let table = Table::new(&[results("base", scores(20)), results("other", vec![bench("gsm8k", 1, 20)])], &[], false);
+        let text = table.markdown();
+        let caveat = "\nThe averages of base (tool): not as many questions as are published: AMC23 (20 of 40), ";
+        assert!(text.contains(caveat) && text.contains("BBEH (20 of 4520)"), "{text}");
+        assert_eq!(table.rows[1].caveat, None);
     }
 
     #[test]
