@@ -34,7 +34,7 @@ pub struct Benchmark {
     pub grading: Grading,
     /// Where it is published, in the order in which the places are tried.
     pub sources: &'static [HubSource],
-    /// How many questions it has as published.
+    /// How many rows it has as published.
     pub published_rows: usize,
     /// How its rows are read.
     pub(crate) form: Form,

@@ -74,23 +74,26 @@ pub enum EvalError {
         cause: String,
     },
     /// Results that cannot be read.
-    #[error("{path}: {cause}; the file is damaged, or of another version: delete it and evaluate again, which keeps all answers")]
+    #[error("{path}: {cause}; the file is damaged, or of another version; evaluate again with --out for another folder")]
     Results {
         /// The file.
         path: PathBuf,
         /// What is wrong.
         cause: String,
     },
-    /// A folder with the results of another model.
-    #[error("{folder} holds results of {holds}, not of {asked} (other weights, or computed otherwise); give --out for another folder")]
+    /// A folder of another model.
+    #[error("{folder} belongs to {holds}, not to {asked} (other weights, or computed otherwise); give --out for another folder")]
     OtherModel {
         /// The folder.
         folder: PathBuf,
-        /// Whose results it holds.
+        /// Whose it is.
         holds: String,
-        /// Whose were to be put there.
+        /// Whose scores were to be put there.
         asked: String,
     },
+    /// A folder with answers that may be any model's.
+    #[error("{0} holds answers, but no results.json that says whose they are; give --out for another folder")]
+    Unclaimed(PathBuf),
     /// An answer could not be brought.
     #[error(transparent)]
     Rollout(#[from] agent0_rl::RolloutError),

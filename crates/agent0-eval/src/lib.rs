@@ -9,6 +9,7 @@
 
 mod bbeh;
 mod benchmark;
+mod caveat;
 mod choice;
 mod digest;
 mod error;

@@ -69,7 +69,8 @@ fn load(paths: &[PathBuf], source: String, revision: Option<String>, benchmark: 
         }
     }
     let sha256 = hex(&digest.finalize());
-    sorter.finish(Origin { source, revision, sha256 })
+    let rows = Some(sorter.count);
+    sorter.finish(Origin { source, revision, sha256, rows })
 }
 
 /// Makes questions of rows and keeps those that cannot be asked apart.

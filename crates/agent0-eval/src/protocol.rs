@@ -24,6 +24,18 @@ pub enum Preset {
     Sampled,
 }
 
+impl Preset {
+    /// How many answers to a question of a benchmark are drawn, and at which temperature; `None` is a file of the user's.
+    pub(crate) fn drawn(self, benchmark: Option<&Benchmark>) -> (usize, f32) {
+        let small = benchmark.is_some_and(|benchmark| MEAN_OF_32.contains(&benchmark.name));
+        match self {
+            Self::Paper if small => (32, 1.0),
+            Self::Paper | Self::Greedy => (1, 0.0),
+            Self::Sampled => (if small { 32 } else { 4 }, 1.0),
+        }
+    }
+}
+
 /// What is asked for in place of the preset's own numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Overrides {
@@ -87,12 +99,7 @@ pub struct Protocol {
 impl Protocol {
     /// The protocol of `preset` for a benchmark; `None` is a file of the user's.
     pub fn new(preset: Preset, benchmark: Option<&Benchmark>, tool: bool, prompts: EvalPrompts, seed: u64, overrides: &Overrides) -> Self {
-        let small = benchmark.is_some_and(|benchmark| MEAN_OF_32.contains(&benchmark.name));
-        let (samples, temperature) = match preset {
-            Preset::Paper if small => (32, 1.0),
-            Preset::Paper | Preset::Greedy => (1, 0.0),
-            Preset::Sampled => (if small { 32 } else { 4 }, 1.0),
-        };
+        let (samples, temperature) = preset.drawn(benchmark);
         let rollout = RolloutParams {
             max_turns: overrides.max_turns.unwrap_or(4),
             max_tokens: overrides.max_tokens.unwrap_or(4096),

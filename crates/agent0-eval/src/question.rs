@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::benchmark::benchmarks;
+
 /// One question with its gold answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
@@ -39,6 +41,19 @@ pub struct Origin {
     pub revision: Option<String>,
     /// SHA-256 of the bytes read, lower-case hex; of several files the bytes follow one another.
     pub sha256: String,
+    /// Rows read, whatever became of them; unknown in results of older versions.
+    #[serde(default)]
+    pub rows: Option<usize>,
+}
+
+impl Origin {
+    /// What to say where a copy from the hub has more or fewer rows than `bench` as published, as one that came only in part has. How
+    /// many a file of the user's has is the user's business.
+    pub fn discrepancy(&self, bench: &str) -> Option<String> {
+        let published = benchmarks().iter().find(|benchmark| benchmark.name == bench)?.published_rows;
+        let read = self.rows.filter(|rows| self.revision.is_some() && *rows != published)?;
+        Some(format!("the copy has {read} rows where {published} are published"))
+    }
 }
 
 /// What a source holds.
@@ -50,4 +65,22 @@ pub struct Loaded {
     pub rejected: Vec<Rejected>,
     /// Where they came from.
     pub origin: Origin,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_in_part_is_told_from_a_file_of_the_user_s() {
+        let says = |bench: &str, revision: Option<&str>, rows| {
+            let revision = revision.map(str::to_owned);
+            Origin { source: "here".into(), revision, sha256: "0".into(), rows }.discrepancy(bench)
+        };
+        assert_eq!(says("gsm8k", Some("c"), Some(100)).unwrap(), "the copy has 100 rows where 1319 are published");
+        assert_eq!(says("gsm8k", Some("c"), Some(1319)), None);
+        assert_eq!(says("gsm8k", Some("c"), None), None);
+        assert_eq!(says("gsm8k", None, Some(100)), None);
+        assert_eq!(says("mine", None, Some(100)), None);
+    }
 }

@@ -1,4 +1,5 @@
-//! The scores of one model in a folder: `results.json`, and beside it the files with all answers. A folder belongs to one model.
+//! The scores of one model in a folder: `results.json`, and beside it the files with all answers. A folder belongs to one model, from
+//! its first opening on: the answers in it do not say whose they are, `results.json` does.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -12,6 +13,10 @@ use crate::protocol::Protocol;
 use crate::score::{Averages, Score, Tool, averages};
 
 const FILE: &str = "results.json";
+/// Locked while `results.json` is read and replaced.
+const LOCK: &str = "results.lock";
+/// Digits of the digest in the name of a file with answers.
+const NAME_DIGITS: usize = 12;
 
 /// Which model was scored, and how it was computed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,20 +46,35 @@ pub struct Results {
 }
 
 impl Results {
-    /// The results in `folder`, or none yet for this subject.
+    /// The results in `folder`, which is made if need be. One that belongs to nobody is this subject's from now on.
     ///
     /// # Errors
-    /// When the folder holds the results of another model, or cannot be read.
+    /// When the folder belongs to another model, holds answers of nobody knows whom, or the disk fails.
     pub fn open(folder: &Path, subject: &Subject) -> Result<Self, EvalError> {
+        fs::create_dir_all(folder).map_err(EvalError::io(folder))?;
+        let _locked = lock(folder)?;
+        if let Some(there) = Self::of(folder, subject)? {
+            return Ok(there);
+        }
+        if has_answers(folder)? {
+            return Err(EvalError::Unclaimed(folder.to_owned()));
+        }
+        let none = Self { subject: subject.clone(), results: Vec::new() };
+        none.write(folder)?;
+        Ok(none)
+    }
+
+    /// The results in `folder`, if there are any, and of this subject.
+    fn of(folder: &Path, subject: &Subject) -> Result<Option<Self>, EvalError> {
         if !folder.join(FILE).exists() {
-            return Ok(Self { subject: subject.clone(), results: Vec::new() });
+            return Ok(None);
         }
         let there = Self::read(folder)?;
-        let same = |of: &Subject| (of.model_digest.clone(), of.adapter_digest.clone(), of.numerics.clone());
-        if same(&there.subject) != same(subject) {
+        let decides = |of: &Subject| (of.model_digest.clone(), of.adapter_digest.clone(), of.numerics.clone());
+        if decides(&there.subject) != decides(subject) {
             return Err(EvalError::OtherModel { folder: folder.to_owned(), holds: there.subject.name, asked: subject.name.clone() });
         }
-        Ok(Self { subject: subject.clone(), ..there })
+        Ok(Some(Self { subject: subject.clone(), ..there }))
     }
 
     /// The results in `folder`.
@@ -67,15 +87,24 @@ impl Results {
         serde_json::from_str(&text).map_err(|error| EvalError::Results { path, cause: error.to_string() })
     }
 
-    /// Takes a score in, in place of an older one for the same benchmark and tool, and writes the file whole.
+    /// Takes a score in, in place of an older one for the same benchmark and tool, beside what other processes have put there meanwhile.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// When the disk fails, or the folder has become another model's.
     pub fn put(&mut self, folder: &Path, score: Score) -> Result<(), EvalError> {
+        let _locked = lock(folder)?;
+        if let Some(there) = Self::of(folder, &self.subject)? {
+            *self = there;
+        }
         match self.results.iter_mut().find(|old| old.bench == score.bench && old.tool == score.tool) {
             Some(old) => *old = score,
             None => self.results.push(score),
         }
+        self.write(folder)
+    }
+
+    /// Writes the file whole; only who holds the lock may.
+    fn write(&self, folder: &Path) -> Result<(), EvalError> {
         let (path, new) = (folder.join(FILE), folder.join("results.json.new"));
         let text = serde_json::to_string_pretty(self).map_err(|error| EvalError::io(&path)(error.into()))?;
         let written = File::create(&new).and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
@@ -93,12 +122,38 @@ impl Results {
     }
 }
 
+/// Keeps other processes from the results in `folder` until the returned file is dropped; waits while one has them.
+fn lock(folder: &Path) -> Result<File, EvalError> {
+    let path = folder.join(LOCK);
+    let file = File::options().create(true).write(true).truncate(false).open(&path).map_err(EvalError::io(&path))?;
+    file.lock().map_err(EvalError::io(&path))?;
+    Ok(file)
+}
+
+/// Whether there are answers in `folder`.
+fn has_answers(folder: &Path) -> Result<bool, EvalError> {
+    for entry in fs::read_dir(folder).map_err(EvalError::io(folder))? {
+        let entry = entry.map_err(EvalError::io(folder))?;
+        if is_records_name(&entry.file_name().to_string_lossy()) && entry.metadata().map_err(EvalError::io(&entry.path()))?.len() > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The name of the file that holds the answers to a benchmark by a protocol: with the same name, an answer has the same bits.
 pub fn records_name(bench: &str, protocol: &Protocol) -> String {
     // Neither the number of answers nor the preset's name decides an answer.
     let decides = serde_json::json!([protocol.tool, protocol.rollout, protocol.seed, protocol.prompts.hash()]).to_string();
     let tool = if protocol.tool { "tool" } else { "plain" };
-    format!("{bench}-{tool}-{}.jsonl", &sha256_text(&decides)[..12])
+    format!("{bench}-{tool}-{}.jsonl", &sha256_text(&decides)[..NAME_DIGITS])
+}
+
+/// Whether [`records_name`] may have made this name.
+fn is_records_name(name: &str) -> bool {
+    let parts = name.strip_suffix(".jsonl").and_then(|stem| stem.rsplit_once('-'));
+    let is_digest = |text: &str| text.len() == NAME_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    parts.is_some_and(|(exam, digest)| is_digest(digest) && (exam.ends_with("-tool") || exam.ends_with("-plain")))
 }
 
 #[cfg(test)]
@@ -142,6 +197,70 @@ mod tests {
         assert_eq!(again, results);
         assert_eq!((again.results.len(), again.score("gsm8k", Tool::On).unwrap().accuracy), (1, 0.25));
         assert_eq!(again.score("gsm8k", Tool::Off), None);
-        assert!(matches!(Results::open(folder.path(), &subject("2")), Err(EvalError::OtherModel { .. })));
+    }
+
+    #[test]
+    fn a_folder_is_the_first_model_s_before_anything_is_scored() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/er");
+        Results::open(&path, &subject("1")).unwrap();
+        // Killed here, with answers and without a score.
+        fs::write(path.join(records_name("mine", &protocol(Overrides::default()))), "{}\n").unwrap();
+        let other_numbers = Subject { numerics: "q8".into(), ..subject("1") };
+        let other_adapter = Subject { adapter_digest: Some("3".into()), ..subject("1") };
+        for other in [subject("2"), other_numbers, other_adapter] {
+            let error = Results::open(&path, &other).unwrap_err();
+            assert!(matches!(error, EvalError::OtherModel { .. }) && error.to_string().contains("--out"), "{error}");
+        }
+        assert!(Results::open(&path, &subject("1")).unwrap().results.is_empty());
+    }
+
+    #[test]
+    fn answers_of_nobody_knows_whom_are_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = folder.path().join(records_name("mine", &protocol(Overrides::default())));
+        fs::write(&records, "{}\n").unwrap();
+        let error = Results::open(folder.path(), &subject("1")).unwrap_err();
+        assert!(matches!(error, EvalError::Unclaimed(_)) && error.to_string().contains("--out"), "{error}");
+        assert!(!folder.path().join(FILE).exists());
+        // Neither an empty file nor one of the user's own is an answer.
+        fs::write(&records, "").unwrap();
+        fs::write(folder.path().join("questions-tool.jsonl"), "{}\n").unwrap();
+        Results::open(folder.path(), &subject("1")).unwrap();
+    }
+
+    #[test]
+    fn results_of_older_versions_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut results = Results::open(folder.path(), &subject("1")).unwrap();
+        results.put(folder.path(), crate::score::tests::score("gsm8k", &[("a", 1.0)])).unwrap();
+        let mut text: serde_json::Value = serde_json::from_slice(&fs::read(folder.path().join(FILE)).unwrap()).unwrap();
+        let score = text["results"][0].as_object_mut().unwrap();
+        score.remove("digests").unwrap();
+        score["data"].as_object_mut().unwrap().remove("rows").unwrap();
+        fs::write(folder.path().join(FILE), text.to_string()).unwrap();
+        results.results[0].data.rows = None;
+        assert_eq!(Results::open(folder.path(), &subject("1")).unwrap(), results);
+    }
+
+    #[test]
+    fn scores_that_another_process_put_there_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut processes = ["gsm8k", "math500"].map(|bench| (bench, Results::open(folder.path(), &subject("1")).unwrap()));
+        for (bench, results) in &mut processes {
+            results.put(folder.path(), crate::score::tests::score(bench, &[("a", 1.0)])).unwrap();
+        }
+        let there = Results::read(folder.path()).unwrap();
+        assert!(["gsm8k", "math500"].iter().all(|bench| there.score(bench, Tool::On).is_some()), "{there:?}");
+        std::thread::scope(|scope| {
+            for i in 0..8 {
+                let folder = folder.path();
+                scope.spawn(move || {
+                    let mut results = Results::open(folder, &subject("1")).unwrap();
+                    results.put(folder, crate::score::tests::score(&format!("mine-{i}"), &[("a", 1.0)])).unwrap();
+                });
+            }
+        });
+        assert_eq!(Results::read(folder.path()).unwrap().results.len(), 10);
     }
 }

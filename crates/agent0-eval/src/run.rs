@@ -136,6 +136,7 @@ pub async fn evaluate(
         protocol: exam.protocol.clone(),
         records: records_name.to_owned(),
         questions: counted.questions,
+        digests: counted.digests,
     })
 }
 

@@ -7,6 +7,9 @@ use crate::protocol::Protocol;
 use crate::question::Origin;
 use crate::records::Record;
 
+/// Digits that are kept of a question's digest: two different questions of one id are not the same by chance.
+const QUESTION_DIGITS: usize = 8;
+
 /// The score of one benchmark, with or without the tool.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Score {
@@ -47,6 +50,17 @@ pub struct Score {
     pub records: String,
     /// Share of right answers by question.
     pub questions: Vec<(String, f64)>,
+    /// The first digits of the digest of each of these questions, with its options and gold answer; none in results of older versions.
+    #[serde(default)]
+    pub digests: Vec<String>,
+}
+
+impl Score {
+    /// The questions: id, digest if there is one, and share of right answers.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = (&str, Option<&str>, f64)> {
+        let digests = self.digests.iter().map(|digest| Some(digest.as_str())).chain(std::iter::repeat(None));
+        self.questions.iter().zip(digests).map(|((id, share), digest)| (id.as_str(), digest, *share))
+    }
 }
 
 /// Whether the model had its tool.
@@ -76,6 +90,7 @@ pub(crate) struct Tally {
     pub(crate) seconds: f64,
     pub(crate) undecided: usize,
     pub(crate) questions: Vec<(String, f64)>,
+    pub(crate) digests: Vec<String>,
 }
 
 /// Counts the answers to each question; all 0 for none.
@@ -95,6 +110,7 @@ pub(crate) fn tally(answers: &[Vec<&Record>]) -> Tally {
         seconds: all().map(|record| record.seconds).sum(),
         undecided: all().filter(|record| record.undecided).count(),
         questions,
+        digests: answers.iter().filter_map(|group| Some(group.first()?.question.chars().take(QUESTION_DIGITS).collect())).collect(),
     }
 }
 
@@ -154,11 +170,12 @@ pub(crate) mod tests {
             left_out: 0,
             skip: 0,
             limit: None,
-            data: Origin { source: "here".into(), revision: None, sha256: "0".into() },
+            data: Origin { source: "here".into(), revision: None, sha256: "0".into(), rows: Some(questions.len()) },
             prompt_hash: protocol.prompts.hash(),
             protocol,
             records: "x.jsonl".into(),
             questions: questions.iter().map(|(id, share)| ((*id).to_owned(), *share)).collect(),
+            digests: Vec::new(),
         }
     }
 
@@ -166,7 +183,7 @@ pub(crate) mod tests {
         Record {
             id: id.into(),
             sample: 0,
-            question: String::new(),
+            question: format!("{id}123456789abcdef"),
             gold: String::new(),
             answer: answered.then(String::new),
             correct,
@@ -185,6 +202,7 @@ pub(crate) mod tests {
         let counted = tally(&[records[..2].iter().collect(), records[2..].iter().collect()]);
         assert_eq!((counted.accuracy, counted.answered_share, counted.tokens, counted.seconds), (0.75, 0.75, 40, 2.0));
         assert_eq!(counted.questions, [("a".to_owned(), 0.5), ("b".to_owned(), 1.0)]);
+        assert_eq!(counted.digests, ["a1234567", "b1234567"]);
         assert!((counted.stderr.unwrap() - 0.25).abs() < 1e-12);
         assert_eq!(tally(&[]).accuracy, 0.0);
     }

@@ -54,6 +54,8 @@ pub struct TableRow {
     pub measured: bool,
     /// A cell for each column; `None` where there is no score.
     pub cells: Vec<Option<Cell>>,
+    /// What must be said beside the averages, if anything.
+    pub caveat: Option<String>,
 }
 
 /// One score.
@@ -116,6 +118,7 @@ impl Table {
                 name: format!("{} (published, not measured)", row.name),
                 measured: false,
                 cells: columns.iter().map(|column| published_score(row, column).map(plain_cell)).collect(),
+                caveat: None,
             }));
         }
         Self { columns: columns.iter().map(Column::title).collect(), rows }
@@ -128,8 +131,12 @@ impl Table {
             let cells: Vec<String> = row.cells.iter().map(|cell| cell.as_ref().map_or("–".to_owned(), markdown_cell)).collect();
             let _ = writeln!(text, "| {} | {} |", row.name.replace('|', "\\|"), cells.join(" | "));
         }
-        text + "\nAccuracy in per cent ± standard error; bold: the best measured. In brackets: against the first model with the same use \
-                of the tool, its own second row against its first, on the questions that both were asked, * p < 0.05, ** p < 0.01 (McNemar's exact test; the paired bootstrap for averages and where questions have several answers).\n"
+        text += "\nAccuracy in per cent ± standard error; bold: the best measured. In brackets: against the first model with the same use \
+                of the tool, its own second row against its first, on the questions that both were asked, * p < 0.05, ** p < 0.01 (McNemar's exact test; the paired bootstrap for averages and where questions have several answers).\n";
+        for (name, caveat) in self.rows.iter().filter_map(|row| Some((&row.name, row.caveat.as_ref()?))) {
+            let _ = writeln!(text, "\nThe averages of {name}: {caveat}.");
+        }
+        text
     }
 
     /// The table as comma-separated values, one line for each cell.
@@ -194,7 +201,12 @@ fn measured_row(of: &Results, tool: Tool, base: Option<(&Results, Tool)>, column
         Tool::On => "tool",
         Tool::Off => "no tool",
     };
-    TableRow { name: format!("{} ({with})", of.subject.name), measured: true, cells: columns.iter().map(cell).collect() }
+    TableRow {
+        name: format!("{} ({with})", of.subject.name),
+        measured: true,
+        cells: columns.iter().map(cell).collect(),
+        caveat: of.caveat(tool),
+    }
 }
 
 /// The scores of all these benchmarks; `None` unless there are all.
@@ -221,10 +233,20 @@ fn plain_cell(score: f64) -> Cell {
     Cell { score, stderr: None, questions: 0, best: false, delta: None }
 }
 
-/// The scores of both on the questions that both were asked.
+/// The scores of both on the questions that both were asked. An id alone may be that of another question in another file: where the
+/// digest of a question is not known, the files must be the same.
 fn pairs(base: &Score, other: &Score) -> Vec<(f64, f64)> {
-    let by_id: BTreeMap<&str, f64> = base.questions.iter().map(|(id, share)| (id.as_str(), *share)).collect();
-    other.questions.iter().filter_map(|(id, share)| Some((*by_id.get(id.as_str())?, *share))).collect()
+    let same_file = base.data.sha256 == other.data.sha256;
+    let is_same = |of_base: Option<&str>, of_other: Option<&str>| match (of_base, of_other) {
+        (Some(of_base), Some(of_other)) => of_base == of_other,
+        _ => same_file,
+    };
+    let by_id: BTreeMap<&str, (Option<&str>, f64)> = base.asked().map(|(id, digest, share)| (id, (digest, share))).collect();
+    let common = other.asked().filter_map(|(id, digest, share)| {
+        let (of_base, base_share) = by_id.get(id)?;
+        is_same(*of_base, digest).then_some((*base_share, share))
+    });
+    common.collect()
 }
 
 fn mark_best(rows: &mut [TableRow], columns: usize) {
@@ -264,6 +286,7 @@ fn quoted(field: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::question::Origin;
     use crate::results::Subject;
     use crate::score::tests::score;
 
@@ -338,6 +361,36 @@ mod tests {
         assert_eq!((second.score, second.best, delta.delta, delta.questions, delta.test), (0.625, true, 0.25, 140, "bootstrap"));
         assert!(delta.p < 0.01);
         assert_eq!(cell(2), None);
+    }
+
+    #[test]
+    fn other_questions_of_the_same_ids_are_not_held_against_each_other() {
+        let delta = |base: Score, other: Score| {
+            let table = Table::new(&[results("base", vec![base]), results("other", vec![other])], &[], false);
+            table.rows[1].cells[0].as_ref().unwrap().delta.map(|delta| delta.questions)
+        };
+        let digests = |of: Score, from: usize| Score { digests: (from..from + 40).map(|i| format!("{i:08x}")).collect(), ..of };
+        let of_file = |of: Score, sha256: &str| Score { data: Origin { sha256: sha256.into(), ..of.data.clone() }, ..of };
+        let (base, other) = (bench("gsm8k", 10, 40), of_file(bench("gsm8k", 30, 40), "1"));
+        assert_eq!(delta(digests(base.clone(), 0), digests(other.clone(), 100)), None, "all of them differ");
+        assert_eq!(delta(digests(base.clone(), 0), digests(other.clone(), 0)), Some(40), "the same ones in another file");
+        let mut last = digests(other.clone(), 0);
+        last.digests[39] = "another".into();
+        assert_eq!(delta(digests(base.clone(), 0), last), Some(39), "one differs");
+        // Results of older versions have no digests.
+        assert_eq!(delta(base.clone(), other.clone()), None, "who knows");
+        assert_eq!(delta(base.clone(), digests(other, 0)), None, "who knows");
+        assert_eq!(delta(base.clone(), digests(bench("gsm8k", 30, 40), 0)), Some(40), "the same file");
+    }
+
+    #[test]
+    fn averages_of_other_questions_than_published_say_so() {
+        let scores = |of: usize| benchmarks().iter().map(|benchmark| bench(benchmark.name, 1, of)).collect();
+        let table = Table::new(&[results("base", scores(20)), results("other", vec![bench("gsm8k", 1, 20)])], &[], false);
+        let text = table.markdown();
+        let caveat = "\nThe averages of base (tool): not as many questions as are published: AMC23 (20 of 40), ";
+        assert!(text.contains(caveat) && text.contains("BBEH (20 of 4520)"), "{text}");
+        assert_eq!(table.rows[1].caveat, None);
     }
 
     #[test]

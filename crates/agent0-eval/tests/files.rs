@@ -28,12 +28,13 @@ fn parquet_as_the_hub_has_it() {
     assert_eq!(ids_and_answers(&gsm8k), [("gsm8k-0", "5"), ("gsm8k-1", "1,200")]);
     assert_eq!(gsm8k.questions[0].question, "Ann has 2 apples and buys 3. How many has she?");
     assert_eq!(gsm8k.origin.source, form("gsm8k.parquet").display().to_string());
-    assert_eq!((gsm8k.origin.revision.as_deref(), gsm8k.origin.sha256.len()), (None, 64));
+    assert_eq!((gsm8k.origin.revision.as_deref(), gsm8k.origin.sha256.len(), gsm8k.origin.rows), (None, 64, Some(2)));
     assert_eq!(ids_and_answers(&read("amc23")), [("amc23-0", "27"), ("amc23-1", "2.5")]);
     let olympiad = read("olympiadbench");
     assert_eq!(ids_and_answers(&olympiad), [("olympiadbench-1606", "$2^{10}$"), ("olympiadbench-1607", "$(1,2)$, $3$")]);
     assert_eq!(olympiad.questions[1].question, "Let $x^2=x$.\n\nFind both.");
     assert_eq!((olympiad.rejected.len(), olympiad.rejected[0].row), (1, 3), "a problem without an answer");
+    assert_eq!(olympiad.origin.rows, Some(3));
     let mmlu_pro = read("mmlu_pro");
     assert_eq!(ids_and_answers(&mmlu_pro), [("mmlu_pro-70", "A"), ("mmlu_pro-71", "B")]);
     let second = Question {

@@ -20,7 +20,7 @@ const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 fn obtain_one() {
     let benchmark = find_benchmark(&std::env::var("BENCHMARK").unwrap()).unwrap();
     match obtain(benchmark, &Cache::open().unwrap(), &|_| {}) {
-        Ok(loaded) => println!("{:?}", (loaded.questions, loaded.origin)),
+        Ok(loaded) => println!("{:?}", (loaded.origin.discrepancy(benchmark.name), loaded.questions, loaded.origin)),
         Err(error) => println!("error: {error}"),
     }
 }
@@ -82,6 +82,7 @@ fn a_benchmark_comes_once_and_is_then_at_hand() {
     let first = obtained("gsm8k", home.path(), &[("HF_ENDPOINT", &hub.endpoint)]);
     assert!(first.contains("gsm8k-1") && first.contains(&format!("openai/gsm8k@{COMMIT} main/test-00000-of-00001.parquet")), "{first}");
     assert!(first.contains(&format!("revision: Some(\"{COMMIT}\")")), "{first}");
+    assert!(first.contains("the copy has 2 rows where 1319 are published"), "{first}");
     assert_eq!(hub.requests.lock().unwrap().len(), 2, "the listing and the file");
     let result = |text: &str| text.lines().find(|line| line.contains("gsm8k-1")).unwrap().to_string();
     let offline = obtained("gsm8k", home.path(), &[("HF_ENDPOINT", &hub.endpoint), ("HF_HUB_OFFLINE", "1")]);

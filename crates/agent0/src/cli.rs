@@ -448,10 +448,24 @@ fn temperature(text: &str) -> Result<f32, String> {
     if (0.0..=f32::MAX).contains(&parsed) { Ok(parsed) } else { Err("0 or more is wanted".to_owned()) }
 }
 
-/// 2 when the settings are at fault, else 1.
+/// Something was typed that cannot be done, and that only the command finds out: says what and what to type.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// 2 when what was typed or the settings are at fault, else 1.
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    let settings = error.chain().any(|cause| cause.is::<ConfigError>() || matches!(cause.downcast_ref(), Some(EvolveError::Config(_))));
-    ExitCode::from(if settings { 2 } else { 1 })
+    let is_bad_usage = |cause: &(dyn std::error::Error + 'static)| {
+        cause.is::<Usage>() || cause.is::<ConfigError>() || matches!(cause.downcast_ref(), Some(EvolveError::Config(_)))
+    };
+    ExitCode::from(if error.chain().any(is_bad_usage) { 2 } else { 1 })
 }
 
 #[cfg(test)]
@@ -469,6 +483,8 @@ mod tests {
         let code = |error: anyhow::Error| format!("{:?}", exit_code(&error));
         let bad = Request { sets: vec!["sede=1".into()], ..Request::default() }.resolve().unwrap_err();
         assert_eq!(code(EvolveError::from(bad).into()), format!("{:?}", ExitCode::from(2)));
+        let usage = anyhow::Error::from(Usage("--what".into())).context("nothing was done");
+        assert_eq!((format!("{usage:#}"), code(usage)), ("nothing was done: --what".into(), format!("{:?}", ExitCode::from(2))));
         assert_eq!(code(anyhow::anyhow!("no")), format!("{:?}", ExitCode::from(1)));
     }
 }

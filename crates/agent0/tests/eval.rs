@@ -120,7 +120,7 @@ fn a_killed_evaluation_goes_on_and_a_repeated_one_gives_the_same_numbers() {
     assert!(file("t.md").contains("| mine |") && file("t.csv").starts_with("model,") && file("t.json").starts_with('{'));
     assert!(file("t.svg").contains("Qwen3-8B-Base"), "{}", file("t.svg"));
     let unknown = eval(folder.path(), &["--compare", "whole", "--average", "mine,gsm9k"]).output().unwrap();
-    assert!(!unknown.status.success() && stderr(&unknown).contains("gsm9k"), "{}", stderr(&unknown));
+    assert!(unknown.status.code() == Some(2) && stderr(&unknown).contains("gsm9k"), "{}", stderr(&unknown));
 }
 
 #[test]
@@ -151,18 +151,24 @@ fn bad_input_is_named_before_any_work_is_done() {
     rows.push(json!({"id": "wrong-letter", "question": "?", "answer": "D", "choices": ["1", "2"]}));
     write_rows(&folder.path().join("bad.jsonl"), &rows);
     std::fs::write(folder.path().join("empty.jsonl"), "").unwrap();
-    let refused = |args: &[&str], words: &[&str]| {
+    let ended = |code: i32, args: &[&str], words: &[&str]| {
         let output = eval(folder.path(), args).env("HF_HUB_OFFLINE", "1").env("HF_HUB_CACHE", folder.path()).output().unwrap();
-        assert_eq!(output.status.code(), Some(1), "{args:?}: {}", stderr(&output));
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", stderr(&output));
         for word in words {
             assert!(stderr(&output).contains(word), "{args:?} does not say {word:?}: {}", stderr(&output));
         }
     };
+    let refused = |args: &[&str], words: &[&str]| ended(1, args, words);
+    let misused = |args: &[&str], words: &[&str]| ended(2, args, words);
     refused(&["--data", "bad.jsonl"], &["row 5 (sum-1)", "row 6 (no-answer)", "row 7 (wrong-letter)", "--keep-going"]);
     refused(&["--data", "empty.jsonl"], &["empty.jsonl"]);
     refused(&["--data", "none.jsonl"], &["none.jsonl"]);
-    refused(&["--bench", "gsm9k"], &["gsm9k", "gsm8k"]);
-    refused(&[], &["--bench", "--data"]);
+    misused(&["--bench", "gsm9k"], &["gsm9k", "gsm8k"]);
+    misused(&[], &["--bench", "--data"]);
+    misused(&["--data", "bad.jsonl", "--data", "bad.jsonl"], &["`bad` is named twice"]);
+    misused(&["--compare", "nothing", "--save", "x.png"], &["--save x.png", ".svg"]);
+    write_rows(&folder.path().join("good.jsonl"), &questions());
+    misused(&["--data", "good.jsonl", "--skip", "9"], &["--skip 9", "4 questions"]);
     refused(&["--data", "bad.jsonl", "--keep-going", "--skip", "9"], &["--skip 9", "4 questions"]);
     refused(&["--compare", "nothing"], &["nothing", "results.json"]);
     // Through a cache of its own: another may hold the benchmark.
@@ -230,7 +236,8 @@ fn a_benchmark_is_fetched_from_the_hub_once() {
     assert!(first.status.success(), "{}", stderr(&first));
     let data = last_line(&first)["results"][0]["data"].clone();
     assert_eq!(data["revision"], "0123456789012345678901234567890123456789");
-    assert_eq!(data["sha256"].as_str().map(str::len), Some(64));
+    assert_eq!((data["sha256"].as_str().map(str::len), &data["rows"]), (Some(64), &1.into()));
+    assert!(stderr(&first).contains("the copy has 1 rows where 500 are published"), "{}", stderr(&first));
     let offline = run("http://127.0.0.1:1", "b");
     assert!(offline.status.success(), "what was fetched is not fetched again: {}", stderr(&offline));
     assert_eq!(timeless(&last_line(&offline)), timeless(&last_line(&first)));

@@ -2,6 +2,7 @@
 //! `answer_index`).
 
 use super::Draft;
+use crate::choice::{self, MOST_CHOICES};
 use crate::rows::Row;
 
 /// What fills up the list of choices in some rows of MMLU-Pro.
@@ -26,21 +27,17 @@ pub(crate) fn multiple_choice(row: &Row) -> Result<Draft, String> {
     let place = options[..gold].iter().filter(|option| is_choice(option)).count();
     let choices: Vec<String> = options.into_iter().filter(is_choice).collect();
     let subject = row.maybe_text(&["category", "discipline", "subject"]);
-    Ok(Draft { question: row.text(&["question"])?, answer: letter_of(place), choices, subject })
+    Ok(Draft { question: row.text(&["question"])?, answer: choice::letter(place).to_string(), choices, subject })
 }
 
 /// The letter that an answer names, out of so many choices: `B`, `b` and `(B)` are all `B`.
 pub(crate) fn letter(answer: &str, choices: usize) -> Result<String, String> {
-    index(answer, choices).map(letter_of)
-}
-
-fn letter_of(index: usize) -> String {
-    char::from(b'A' + index as u8).to_string()
+    index(answer, choices).map(|index| choice::letter(index).to_string())
 }
 
 fn index(answer: &str, choices: usize) -> Result<usize, String> {
-    if !(2..=26).contains(&choices) {
-        return Err(format!("there are {choices} choices; give 2 to 26"));
+    if !(2..=MOST_CHOICES).contains(&choices) {
+        return Err(format!("there are {choices} choices; give 2 to {MOST_CHOICES}"));
     }
     let text = answer.trim();
     let text = text.strip_prefix('(').and_then(|text| text.strip_suffix(')')).unwrap_or(text);
@@ -48,7 +45,7 @@ fn index(answer: &str, choices: usize) -> Result<usize, String> {
         &[byte] if byte.is_ascii_alphabetic() && usize::from(byte.to_ascii_uppercase() - b'A') < choices => {
             Ok(usize::from(byte.to_ascii_uppercase() - b'A'))
         }
-        _ => Err(format!("the answer `{answer}` is no letter of its choices; make it one of A to {}", letter_of(choices - 1))),
+        _ => Err(format!("the answer `{answer}` is no letter of its choices; make it one of A to {}", choice::letter(choices - 1))),
     }
 }
 

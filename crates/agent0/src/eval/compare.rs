@@ -1,5 +1,6 @@
 //! `agent0 eval --compare`: one table of results that lie in folders.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,28 +9,34 @@ use agent0_evolve::find_run;
 use anyhow::{Context, bail};
 
 use super::plot;
-use crate::cli::EvalArgs;
+use crate::cli::{EvalArgs, Usage};
+
+/// What a comparison is written as.
+enum Kind {
+    Markdown,
+    Csv,
+    Json,
+    Svg,
+}
 
 /// Runs the command.
 pub fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
+    let files = args.save.iter().map(|path| Ok((path, kind(path)?))).collect::<Result<Vec<_>, Usage>>()?;
     let mut results = Vec::new();
     for name in &args.compare {
-        for folder in folders(name, &args.used.subject.runs)? {
-            results.push(Results::read(&folder)?);
-        }
+        results.extend(scored(name, &args.used.subject.runs)?);
     }
     if let Some(name) = args.average.iter().find(|name| !results.iter().flat_map(|of| &of.results).any(|score| score.bench == **name)) {
-        bail!("--average: none of these results has a score for `{name}`");
+        bail!(Usage(format!("--average: none of these results has a score for `{name}`")));
     }
     let table = Table::new(&results, &args.average, args.published);
     let json = serde_json::to_string(&table)?;
-    for path in &args.save {
-        let text = match path.extension().and_then(|extension| extension.to_str()) {
-            Some("md") => table.markdown(),
-            Some("csv") => table.csv(),
-            Some("json") => json.clone(),
-            Some("svg") => plot::draw(&table)?,
-            _ => bail!("{}: comparisons are written as .md, .csv, .json or .svg", path.display()),
+    for (path, kind) in files {
+        let text = match kind {
+            Kind::Markdown => table.markdown(),
+            Kind::Csv => table.csv(),
+            Kind::Json => json.clone(),
+            Kind::Svg => plot::draw(&table)?,
         };
         std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
     }
@@ -38,6 +45,27 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
         println!("{json}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a file is written as, by its name.
+fn kind(path: &Path) -> Result<Kind, Usage> {
+    match path.extension().and_then(OsStr::to_str) {
+        Some("md") => Ok(Kind::Markdown),
+        Some("csv") => Ok(Kind::Csv),
+        Some("json") => Ok(Kind::Json),
+        Some("svg") => Ok(Kind::Svg),
+        _ => Err(Usage(format!("--save {}: comparisons are written as .md, .csv, .json or .svg", path.display()))),
+    }
+}
+
+/// The results that a name stands for, without those of folders where nothing is scored yet.
+fn scored(name: &str, runs: &Path) -> anyhow::Result<Vec<Results>> {
+    let mut found = folders(name, runs)?.iter().map(|folder| Results::read(folder)).collect::<Result<Vec<_>, _>>()?;
+    found.retain(|of| !of.results.is_empty());
+    if found.is_empty() {
+        bail!("nothing of `{name}` is scored yet; let `agent0 eval` finish a benchmark first");
+    }
+    Ok(found)
 }
 
 /// The folders with results that a name stands for: itself, one under evals/, or all of a run, from its base model on.

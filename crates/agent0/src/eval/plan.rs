@@ -8,7 +8,7 @@ use agent0_evolve::config::Prompts;
 use agent0_provision::Cache;
 use anyhow::{Context, bail};
 
-use crate::cli::{EvalArgs, EvalPreset, ToolUse};
+use crate::cli::{EvalArgs, EvalPreset, ToolUse, Usage};
 use crate::terminal::{SetupProgress, Terminal};
 
 /// Bad rows that are named one by one.
@@ -84,7 +84,11 @@ pub fn exams(args: &EvalArgs, prompts: &Prompts, terminal: &Terminal) -> anyhow:
 fn sources(args: &EvalArgs) -> anyhow::Result<Vec<Source<'_>>> {
     let mut named: Vec<&'static Benchmark> = Vec::new();
     for name in &args.bench {
-        let those: Vec<&'static Benchmark> = if name == "all" { benchmarks().iter().collect() } else { vec![find_benchmark(name)?] };
+        let those: Vec<&'static Benchmark> = if name == "all" {
+            benchmarks().iter().collect()
+        } else {
+            vec![find_benchmark(name).map_err(|error| Usage(error.to_string()))?]
+        };
         for benchmark in those {
             if !named.iter().any(|known| known.name == benchmark.name) {
                 named.push(benchmark);
@@ -105,20 +109,23 @@ fn sources(args: &EvalArgs) -> anyhow::Result<Vec<Source<'_>>> {
     let downloads: Vec<Source> = named.into_iter().filter(|benchmark| !from_file(benchmark)).map(Source::Hub).collect();
     sources.extend(downloads);
     if sources.is_empty() {
-        bail!("name what to ask: --bench gsm8k,math500 (or all), --data FILE, or --compare RESULTS...");
+        bail!(Usage("name what to ask: --bench gsm8k,math500 (or all), --data FILE, or --compare RESULTS...".to_owned()));
     }
     let mut names: Vec<String> = sources.iter().map(Source::name).collect();
     names.sort();
     if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        bail!("`{}` is named twice; give each file a name of its own", twice[0]);
+        bail!(Usage(format!("`{}` is named twice; give each file a name of its own", twice[0])));
     }
     Ok(sources)
 }
 
-/// The questions, unless rows are wrong and the user did not say to go on.
+/// The questions, unless rows are wrong and the user did not say to go on. Warns of a copy that is not what was published.
 fn sound(name: &str, loaded: Loaded, args: &EvalArgs, terminal: &Terminal) -> anyhow::Result<Loaded> {
+    if let Some(discrepancy) = loaded.origin.discrepancy(name) {
+        terminal.warn(&format!("{name} ({}): {discrepancy}; if a part is missing, give --data {name}=FILE with all", loaded.origin.source));
+    }
     if args.skip >= loaded.questions.len() {
-        bail!("{name}: --skip {} leaves none of its {} questions", args.skip, loaded.questions.len());
+        bail!(Usage(format!("{name}: --skip {} leaves none of its {} questions", args.skip, loaded.questions.len())));
     }
     if loaded.rejected.is_empty() {
         return Ok(loaded);

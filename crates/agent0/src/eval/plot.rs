@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn every_model_is_drawn_on_every_benchmark_it_was_asked() {
         let cell = |score, stderr| Some(Cell { score, stderr, questions: 10, best: false, delta: None });
-        let row = |name: &str, cells| TableRow { name: name.into(), measured: true, cells };
+        let row = |name: &str, cells| TableRow { name: name.into(), measured: true, cells, caveat: None };
         let table = Table {
             columns: ["GSM8K", "mine", "MATH AVG", "x"].map(String::from).to_vec(),
             rows: vec![

@@ -71,6 +71,9 @@ pub fn line(score: &Score) -> String {
     if score.undecided > 0 {
         text += &format!(", {} not compared in time", score.undecided);
     }
+    if let Some(discrepancy) = score.data.discrepancy(&score.bench) {
+        text += &format!("; {discrepancy}");
+    }
     text
 }
 
@@ -110,6 +113,7 @@ struct Row<'a> {
     undecided: usize,
     prompt_hash: &'a str,
     data: &'a agent0_eval::Origin,
+    discrepancy: Option<String>,
     records: &'a str,
 }
 
@@ -118,6 +122,7 @@ struct ToolAverages {
     tool: Tool,
     #[serde(flatten)]
     averages: Averages,
+    caveat: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -129,8 +134,10 @@ struct FailedRow<'a> {
 /// Prints the scores that the command asked for, and what could not be had.
 pub fn print(args: &EvalArgs, results: &Results, exams: &[Exam], failed: &[Failed], folder: &Path) -> anyhow::Result<()> {
     let asked: Vec<&Score> = exams.iter().filter_map(|exam| results.score(&exam.bench, exam.protocol.tool.into())).collect();
-    let averages: Vec<ToolAverages> =
-        [Tool::Off, Tool::On].into_iter().map(|tool| ToolAverages { tool, averages: results.averages(tool) }).collect();
+    let averages: Vec<ToolAverages> = [Tool::Off, Tool::On]
+        .into_iter()
+        .map(|tool| ToolAverages { tool, averages: results.averages(tool), caveat: results.caveat(tool) })
+        .collect();
     if args.json {
         let subject = &results.subject;
         let report = Report {
@@ -149,12 +156,15 @@ pub fn print(args: &EvalArgs, results: &Results, exams: &[Exam], failed: &[Faile
     }
     println!("{} ({})", results.subject.name, results.subject.numerics);
     asked.iter().for_each(|score| println!("{}", line(score)));
-    for ToolAverages { tool, averages } in averages {
+    for ToolAverages { tool, averages, caveat } in averages {
         let percent = |value: f64| format!("{:.1} %", 100.0 * value);
         for (name, value) in [("MATH AVG", averages.math), ("Overall AVG", averages.overall)] {
             if let Some(value) = value {
                 println!("{:26} {}", what(name, tool), percent(value));
             }
+        }
+        if let Some(caveat) = caveat {
+            println!("{:26} {caveat}", what("averages", tool));
         }
     }
     for Failed { bench, why } in failed {
@@ -186,6 +196,7 @@ fn row(score: &Score) -> Row<'_> {
         undecided: score.undecided,
         prompt_hash: &score.prompt_hash,
         data: &score.data,
+        discrepancy: score.data.discrepancy(&score.bench),
         records: &score.records,
     }
 }
