@@ -43,13 +43,19 @@ pub fn obtain_model(cache: &Cache, name_or_path: &str, progress: Progress) -> Re
     obtain(cache, find_model(name_or_path)?, &Sources::from_env(), progress)
 }
 
-/// The path of a registry model if it is in the cache and was verified; takes no time.
+/// The path of a registry model if it was verified, in the cache or in the user's Hugging Face cache; takes no time.
 ///
 /// # Errors
 /// When the cache cannot be used.
 pub fn cached_model(cache: &Cache, entry: &ModelEntry) -> Result<Option<PathBuf>, ProvisionError> {
+    cached(cache, entry, &Sources::from_env())
+}
+
+/// [`cached_model`] for given sources.
+fn cached(cache: &Cache, entry: &ModelEntry, sources: &Sources) -> Result<Option<PathBuf>, ProvisionError> {
     let place = Place::of(cache, entry)?;
-    Ok(is_stamped(&place.stamp, &place.file, entry.sha256).then_some(place.file))
+    let files = [Some(place.file), hub_cache_file(entry, sources)];
+    Ok(files.into_iter().flatten().find(|file| is_stamped(&place.stamp, file, entry.sha256)))
 }
 
 /// Reads a registry model in the cache again from end to end, whatever was remembered of it. `None`: it is not in the cache.
@@ -124,10 +130,15 @@ pub(crate) fn obtain(cache: &Cache, entry: &ModelEntry, sources: &Sources, progr
     Ok(place.file)
 }
 
-/// A copy that another program left in the user's Hugging Face cache, used where it is. A wrong one is left alone.
+/// Where another program has left a copy in the user's Hugging Face cache.
+fn hub_cache_file(entry: &ModelEntry, sources: &Sources) -> Option<PathBuf> {
+    let (folder, file) = (sources.hub_cache.as_ref()?, entry.hub.as_ref()?);
+    RepoFolder::new(folder, RepoKind::Model, file.repo).file(file.file)
+}
+
+/// That copy, used where it is. A wrong one is left alone.
 fn in_hub_cache(entry: &ModelEntry, sources: &Sources, place: &Place, progress: Progress) -> Result<Option<PathBuf>, ProvisionError> {
-    let (Some(folder), Some(file)) = (&sources.hub_cache, &entry.hub) else { return Ok(None) };
-    let Some(path) = RepoFolder::new(folder, RepoKind::Model, file.repo).file(file.file) else { return Ok(None) };
+    let Some(path) = hub_cache_file(entry, sources) else { return Ok(None) };
     if !is_stamped(&place.stamp, &path, entry.sha256) {
         if expected(entry).digest_of(&path, progress)? != entry.sha256 {
             progress(Event::Note(format!("{} is another file than the registry's; not used", path.display())));

@@ -276,7 +276,9 @@ fn the_users_hub_cache_is_used_where_it_is() {
     fs::write(snapshot.join("toy.gguf"), content()).unwrap();
     let sources = Sources { hub_cache: Some(hub_cache), hub: None, python: Some(f.no_python()) };
     let entry = entry(&content(), true, None);
+    assert_eq!(cached(&f.cache, &entry, &sources).unwrap(), None, "nobody has verified it yet");
     assert_eq!(obtain(&f.cache, &entry, &sources, &quiet).unwrap(), snapshot.join("toy.gguf"));
+    assert_eq!(cached(&f.cache, &entry, &sources).unwrap(), Some(snapshot.join("toy.gguf")));
     assert_eq!(f.left(), ["toy.gguf.verified"]);
     // A file of that name with other bytes is no hit, and is not ours to remove.
     fs::write(snapshot.join("toy.gguf"), "other").unwrap();
