@@ -1,11 +1,11 @@
 //! Log-softmax of logit rows: log-probability and entropy of each target, the gradient, and sums for the sampler. Logits may be
 //! divided by a temperature first; what is given is its inverse, and 1 changes no bit.
 
+use crate::Compute;
 use crate::dot;
 use crate::exp::exp;
 use crate::lanes::{LANES, Lanes, dispatch};
 use crate::share::for_rows;
-use crate::{Compute, Isa};
 
 /// Lowest distance from the maximum that counts: `exp` of it is 0, and unlike -inf it can be multiplied by that 0.
 const FARTHEST: f32 = -104.0;
@@ -111,14 +111,14 @@ pub fn softmax_backward(
 }
 
 /// The largest number of a row, -inf for an empty one. Runs on the calling thread.
-pub fn max_value(row: &[f32]) -> f32 {
+pub fn max_value(cx: &Compute, row: &[f32]) -> f32 {
     use dot::max;
-    dispatch!(Isa::detect(), max(row: &[f32]) -> f32)
+    dispatch!(cx.isa(), max(row: &[f32]) -> f32)
 }
 
 /// `sum exp((x - max) * inv_temperature)` over a row, in one fixed order. Runs on the calling thread.
-pub fn exp_sum_scaled(row: &[f32], max: f32, inv_temperature: f32) -> f32 {
-    dispatch!(Isa::detect(), scaled_exp_sum(row: &[f32], max: f32, inv_temperature: f32) -> f32)
+pub fn exp_sum_scaled(cx: &Compute, row: &[f32], max: f32, inv_temperature: f32) -> f32 {
+    dispatch!(cx.isa(), scaled_exp_sum(row: &[f32], max: f32, inv_temperature: f32) -> f32)
 }
 
 #[cfg(test)]
@@ -182,12 +182,14 @@ mod tests {
     fn sampler_sums() {
         for n in [1, 16, 777, 49_152] {
             let row: Vec<f32> = noise(n, 4).iter().map(|x| x * 10.0).collect();
-            let max = max_value(&row);
-            assert_eq!(max, row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+            let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             for inv in [1.0, 0.5, 1.7] {
                 let expected: f64 = row.iter().map(|&x| (f64::from(x - max) * f64::from(inv)).exp()).sum();
-                // Rounding the scaled distance, up to 34, moves its exponential by up to 2e-6.
-                assert_close(&[exp_sum_scaled(&row, max, inv)], &[expected], 4e-6);
+                for (_, got) in on_all(|cx| vec![max_value(cx, &row), exp_sum_scaled(cx, &row, max, inv)]) {
+                    assert_eq!(got[0], max);
+                    // Rounding the scaled distance, up to 34, moves its exponential by up to 2e-6.
+                    assert_close(&got[1..], &[expected], 4e-6);
+                }
             }
         }
     }

@@ -52,7 +52,7 @@ impl SamplingParams {
     /// The temperature of log-probabilities: that of drawing, for the policy that acts is the one to train; 1 where nothing is left to
     /// chance.
     pub fn scored_at(&self) -> f32 {
-        if self.temperature > 0.0 { self.temperature } else { 1.0 }
+        if (1.0 / self.temperature).is_finite() { self.temperature } else { 1.0 }
     }
 }
 

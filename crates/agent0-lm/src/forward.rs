@@ -280,7 +280,8 @@ fn apply_lora(
     ldy: usize,
     z: &mut [AlignedBuffer; Site::ALL.len()],
 ) {
-    for (range, weights) in &batch.adapters {
+    // A range is empty in the last layer when none of its rows is wanted.
+    for (range, weights) in batch.adapters.iter().filter(|(range, _)| !range.is_empty()) {
         if let Some(weights) = weights {
             let (x, y) = (&x[range.start * ldx..], &mut y[range.start * ldy..]);
             weights.apply(cx, layer, site, range.len(), x, ldx, y, ldy, &mut z[site as usize]);

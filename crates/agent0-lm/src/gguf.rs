@@ -103,6 +103,11 @@ impl GgufFile {
         }
     }
 
+    /// The names of all tensors, in order.
+    pub(crate) fn tensor_names(&self) -> impl Iterator<Item = &str> {
+        self.header.tensors.keys().map(String::as_str)
+    }
+
     /// A tensor's place.
     pub(crate) fn tensor(&self, name: &str) -> Option<&TensorInfo> {
         self.header.tensors.get(name)
@@ -125,6 +130,7 @@ impl GgufFile {
 
     /// Reads a whole tensor of this shape as f32.
     pub(crate) fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
+        self.check(name, shape)?; // before memory is asked for
         let (rows, columns) = matrix(shape);
         let mut values = vec![0.0; rows * columns];
         self.read_rows(name, shape, 0..rows, &mut values)?;
@@ -148,11 +154,11 @@ impl GgufFile {
                 "use a file quantised as Q4_K_M, Q5_K_M, Q6_K, Q8_0 or F16",
             )
         })?;
-        // The shape is the configuration's, whose dimensions are bounded: this product does not overflow.
         let columns = shape.last().copied().unwrap_or(1);
         let row_bytes = kind.stored_bytes(columns).ok_or_else(|| self.broken_rows(name))?;
-        let bytes = (shape.iter().product::<usize>() / columns.max(1)) as u64 * row_bytes as u64;
-        if info.offset.checked_add(bytes).is_none_or(|end| end > self.length) {
+        let rows = shape.iter().rev().skip(1).try_fold(1u64, |rows, &dimension| rows.checked_mul(dimension as u64));
+        let bytes = rows.and_then(|rows| rows.checked_mul(row_bytes as u64));
+        if bytes.and_then(|bytes| info.offset.checked_add(bytes)).is_none_or(|end| end > self.length) {
             return Err(ModelError::damaged(&self.path, format!("the file ends before tensor {name:?} does")));
         }
         Ok((kind, info.offset))

@@ -1,5 +1,6 @@
 //! A model in a GGUF file: configuration from the metadata, weights under their llama.cpp names.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 
@@ -30,8 +31,18 @@ impl GgufModel {
         for tensor in all_tensors(&model.config) {
             model.file.check(&model.name(tensor), &tensor.shape(&model.config))?;
         }
+        model.refuse_other_biases()?;
         model.config.tied_embedding = model.is_tied()?;
         Ok(model)
+    }
+
+    /// A bias that the architecture does not have here would be missing from every result, unnoticed.
+    fn refuse_other_biases(&self) -> Result<(), ModelError> {
+        let known: BTreeSet<String> = all_tensors(&self.config).map(|tensor| self.name(tensor)).collect();
+        match self.file.tensor_names().find(|name| name.ends_with(".bias") && !known.contains(*name)) {
+            Some(name) => Err(ModelError::unsupported(self.file.path(), format!("tensor {name:?}"), "use a model without this bias")),
+            None => Ok(()),
+        }
     }
 
     /// Whether head and embedding are one matrix: quantisers may store a tied matrix twice, in different formats.

@@ -98,9 +98,10 @@ impl BlockPool {
         Parent::Block(self.clock)
     }
 
-    /// Gives references back.
+    /// Gives the references of a sequence back. Its last blocks are the first to be taken by others: without its beginning the rest of a
+    /// prefix cannot be found.
     pub(crate) fn release(&mut self, blocks: &[u32]) {
-        for &block in blocks {
+        for &block in blocks.iter().rev() {
             let at = block as usize;
             self.references[at] -= 1;
             if self.references[at] == 0 {

@@ -57,7 +57,7 @@ pub(crate) fn micro_batches(inputs: &[&[TokenId]], limit: usize) -> Vec<(Range<u
 }
 
 /// Full blocks that two sequences begin with alike.
-fn common_blocks(a: &[TokenId], b: &[TokenId]) -> usize {
+pub(crate) fn common_blocks(a: &[TokenId], b: &[TokenId]) -> usize {
     a.chunks_exact(KV_BLOCK).zip(b.chunks_exact(KV_BLOCK)).take_while(|(a, b)| a == b).count()
 }
 

@@ -146,6 +146,9 @@ impl Part {
             StoredDtype::F16 => tensor.data().chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
             other => return Err(failed(path, format!("{name} is stored as {other:?}; F32, BF16 and F16 can be read"))),
         };
+        if values.iter().any(|value| !value.is_finite()) {
+            return Err(failed(path, format!("{name} holds numbers that are not finite")));
+        }
         matrices[self.matrix][self.range()].copy_from_slice(&values);
         Ok(())
     }

@@ -1,30 +1,31 @@
 //! Drawing one token from one row of logits. A pure function of the logits, the parameters and one random number.
 
-use agent0_compute::{exp_sum_scaled, max_value};
+use agent0_compute::{Compute, exp_sum_scaled, max_value};
 use agent0_engine::SamplingParams;
 
 /// Columns summed at a time when searching the cumulative distribution.
 const STRIDE: usize = 512;
 
 /// Draws a token. `logits` holds real tokens only; `uniform` is in [0, 1).
-pub(crate) fn draw(logits: &[f32], params: &SamplingParams, uniform: f64) -> u32 {
-    if params.temperature <= 0.0 {
-        return argmax(logits);
+pub(crate) fn draw(cx: &Compute, logits: &[f32], params: &SamplingParams, uniform: f64) -> u32 {
+    // A temperature whose inverse is infinite leaves nothing to chance either.
+    if !(1.0 / params.temperature).is_finite() {
+        return argmax(cx, logits);
     }
     let truncated = params.top_p < 1.0 || (params.top_k > 0 && params.top_k < logits.len());
-    if truncated { draw_truncated(logits, params, uniform) } else { draw_full(logits, params.temperature, uniform) }
+    if truncated { draw_truncated(cx, logits, params, uniform) } else { draw_full(cx, logits, params.temperature, uniform) }
 }
 
 /// The most probable token; the lowest id among equals.
-fn argmax(logits: &[f32]) -> u32 {
-    let max = max_value(logits);
+fn argmax(cx: &Compute, logits: &[f32]) -> u32 {
+    let max = max_value(cx, logits);
     logits.iter().position(|&l| l == max).unwrap_or(0) as u32
 }
 
 /// Inverse of the cumulative distribution over all tokens, in two steps: the stretch, then the token in it.
-fn draw_full(logits: &[f32], temperature: f32, uniform: f64) -> u32 {
-    let (max, scale) = (max_value(logits), 1.0 / temperature);
-    let mass = |part: &[f32]| f64::from(exp_sum_scaled(part, max, scale));
+fn draw_full(cx: &Compute, logits: &[f32], temperature: f32, uniform: f64) -> u32 {
+    let (max, scale) = (max_value(cx, logits), 1.0 / temperature);
+    let mass = |part: &[f32]| f64::from(exp_sum_scaled(cx, part, max, scale));
     let sums: Vec<f64> = logits.chunks(STRIDE).map(mass).collect();
     let mut left = uniform * sums.iter().sum::<f64>();
     let mut stretch = 0;
@@ -52,23 +53,24 @@ fn draw_full(logits: &[f32], temperature: f32, uniform: f64) -> u32 {
 ///
 /// Candidates are taken from a window below the maximum that is widened until it holds all that are needed, so no
 /// full sort takes place.
-fn draw_truncated(logits: &[f32], params: &SamplingParams, uniform: f64) -> u32 {
-    let (max, scale) = (max_value(logits), 1.0 / params.temperature);
+fn draw_truncated(cx: &Compute, logits: &[f32], params: &SamplingParams, uniform: f64) -> u32 {
+    let (max, scale) = (max_value(cx, logits), 1.0 / params.temperature);
     let keep = if params.top_k == 0 { logits.len() } else { params.top_k };
-    let total = f64::from(exp_sum_scaled(logits, max, scale));
+    let total = f64::from(exp_sum_scaled(cx, logits, max, scale));
     let wanted = if params.top_p < 1.0 { f64::from(params.top_p) * total } else { f64::INFINITY };
     let mut window = 8.0 * params.temperature;
     loop {
         let mut candidates: Vec<(f32, u32)> =
             logits.iter().zip(0u32..).filter(|(l, _)| **l >= max - window).map(|(&l, id)| (l, id)).collect();
         candidates.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        let complete = candidates.len() == logits.len();
+        // A window that holds everything and yet not all candidates has met with numbers that are none.
+        let complete = candidates.len() == logits.len() || window == f32::MAX;
         let (mut mass, mut kept) = (0.0, Vec::new());
         for (logit, id) in candidates {
             if kept.len() == keep || mass >= wanted {
                 break;
             }
-            let p = f64::from(exp_sum_scaled(&[logit], max, scale));
+            let p = f64::from(exp_sum_scaled(cx, &[logit], max, scale));
             mass += p;
             kept.push((id, p));
         }
@@ -93,6 +95,11 @@ fn draw_truncated(logits: &[f32], params: &SamplingParams, uniform: f64) -> u32 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use agent0_compute::Isa;
+
+    fn cx() -> Compute {
+        Compute::new(1, Isa::detect())
+    }
 
     fn logits() -> Vec<f32> {
         (0..1300).map(|i| ((i * 37 % 101) as f32) * 0.05 - if i % 7 == 0 { 3.0 } else { 0.0 }).collect()
@@ -111,7 +118,7 @@ mod tests {
         let params = SamplingParams { temperature: 0.8, ..Default::default() };
         let p = softmax(&logits, 0.8);
         for u in [0.0, 0.1234, 0.5, 0.77777, 0.999_999] {
-            let id = draw(&logits, &params, u) as usize;
+            let id = draw(&cx(), &logits, &params, u) as usize;
             let below: f64 = p[..id].iter().sum();
             assert!(below <= u + 1e-5 && u < below + p[id] + 1e-5, "u {u}: {below} .. {}", below + p[id]);
         }
@@ -134,16 +141,27 @@ mod tests {
                 mass += p[id];
                 set.push(id);
             }
-            assert_eq!(draw(&logits, &params, 0.0) as usize, set[0]);
-            let last = draw(&logits, &params, 1.0 - 1e-12) as usize;
+            assert_eq!(draw(&cx(), &logits, &params, 0.0) as usize, set[0]);
+            let last = draw(&cx(), &logits, &params, 1.0 - 1e-12) as usize;
             assert!(set[set.len().saturating_sub(2)..].contains(&last), "top_p {top_p} top_k {top_k}");
-            let draws = (0..2000).map(|i| draw(&logits, &params, f64::from(i) / 2000.0) as usize);
+            let cx = cx();
+            let draws = (0..2000).map(|i| draw(&cx, &logits, &params, f64::from(i) / 2000.0) as usize);
             assert!(draws.into_iter().all(|id| set.contains(&id)));
         }
     }
 
     #[test]
     fn zero_temperature_takes_the_first_maximum() {
-        assert_eq!(draw(&[0.0, 3.0, 3.0, -1.0], &SamplingParams { temperature: 0.0, ..Default::default() }, 0.9), 1);
+        for temperature in [0.0, f32::from_bits(1)] {
+            assert_eq!(draw(&cx(), &[0.0, 3.0, 3.0, -1.0], &SamplingParams { temperature, ..Default::default() }, 0.9), 1);
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_none_end_in_some_token() {
+        for (top_p, top_k) in [(1.0, 0), (0.9, 0), (1.0, 5)] {
+            let params = SamplingParams { top_p, top_k, ..Default::default() };
+            assert!(draw(&cx(), &[f32::NAN; 40], &params, 0.5) < 40);
+        }
     }
 }

@@ -18,6 +18,7 @@ use crate::forward::{Activations, Batch, KvStorage, Row};
 use crate::head::{CHUNK, Head};
 use crate::kv::{BlockPool, Parent};
 use crate::lora::LoraWeights;
+use crate::micro_batch::common_blocks;
 use crate::model::Model;
 use crate::rng::Stream;
 use crate::sampler::draw;
@@ -261,7 +262,7 @@ impl Scheduler {
         let sequence = &self.waiting[index];
         let leader = reading.values().map(|&at| &self.running[at]).find_map(|leader| {
             let same_weights = version(&leader.weights) == version(&sequence.weights);
-            let shared = if same_weights { common_blocks(&leader.tokens, sequence.cacheable()) } else { 0 };
+            let shared = if same_weights { KV_BLOCK * common_blocks(&leader.tokens, sequence.cacheable()) } else { 0 };
             (shared > cached.max(leader.computed)).then_some((leader.id, shared))
         });
         self.waiting[index].behind = leader;
@@ -428,12 +429,6 @@ fn adapter_ranges(running: &[Sequence], spans: &[(usize, Range<usize>)]) -> Vec<
     ranges
 }
 
-/// Tokens of the whole blocks in which two sequences begin alike.
-fn common_blocks(a: &[TokenId], b: &[TokenId]) -> usize {
-    let blocks = a.chunks_exact(KV_BLOCK).zip(b.chunks_exact(KV_BLOCK)).take_while(|(a, b)| a == b);
-    blocks.count() * KV_BLOCK
-}
-
 /// Draws one id from each row of logits and scores it; a row is drawn from and scored while it is in cache.
 fn draw_rows(
     cx: &Compute,
@@ -446,7 +441,7 @@ fn draw_rows(
     let (vocab, real) = (model.config.vocab, model.config.tokens);
     cx.run(params.len(), &|i| {
         let row = &logits[i * vocab..][..vocab];
-        let id = draw(&row[..real], params[i], uniforms[i]);
+        let id = draw(cx, &row[..real], params[i], uniforms[i]);
         let mut term = [TokenTerm::default()];
         log_softmax_stats(cx, 1, row, vocab, vocab, &[id], 1.0 / params[i].scored_at(), &mut term);
         drawn[i].get_or_init(|| (id, term[0].logprob));

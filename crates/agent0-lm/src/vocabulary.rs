@@ -62,6 +62,9 @@ fn read_folder(folder: &Path) -> Result<Vocabulary, ModelError> {
     file.insert("added_tokens".to_owned(), json!([]));
     if let Some(model) = file.get_mut("model").and_then(|model| model.as_object_mut()) {
         // A control token that is in the vocabulary too could be found there by ordinary text.
+        if !model.get("vocab").is_some_and(|vocab| vocab.is_object()) {
+            return Err(failed("its vocabulary is no table of texts, as a Unigram model's, which is not supported".to_owned()));
+        }
         let unknown = model.get("unk_token").and_then(|token| token.as_str()).map(str::to_owned);
         if let Some(vocab) = model.get_mut("vocab").and_then(|vocab| vocab.as_object_mut()) {
             for token in added.iter().filter(|token| token.special && Some(&token.content) != unknown.as_ref()) {

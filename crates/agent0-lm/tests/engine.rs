@@ -155,6 +155,19 @@ async fn adapters_share_a_batch_and_the_samples_of_a_request_differ() {
 }
 
 #[tokio::test]
+async fn prompts_that_take_several_steps_may_have_adapters() {
+    let engine = engine("qwen3", Dtype::F32);
+    let adapter = trained(&engine, 1).await;
+    // Three prompts take the steps up to the middle of the last one, so that its adapter has rows in a step and no token to draw.
+    let weights = [Weights::Base, Weights::Base, Weights::Base, Weights::Live(adapter)];
+    let requests: Vec<_> = weights.into_iter().zip(0..).map(|(weights, salt)| request(&prompt(400, salt), 1, 3, 4, weights)).collect();
+    let together = join_all(requests.iter().map(|request| engine.sample(request.clone()))).await;
+    for (request, got) in requests.into_iter().zip(together) {
+        assert_same(&got.unwrap()[0], &engine.sample(request).await.unwrap()[0], "alone and together");
+    }
+}
+
+#[tokio::test]
 async fn trainer_and_sampler_agree_on_every_logprob() {
     for (name, dtype) in [("llama", Dtype::F32), ("qwen2", Dtype::Bf16), ("qwen3", Dtype::F32), ("qwen3", Dtype::Bf16)] {
         let engine = engine(name, dtype);

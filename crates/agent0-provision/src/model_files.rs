@@ -11,7 +11,7 @@ pub(crate) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 pub(crate) const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
 const WEIGHTS: &str = "model.safetensors";
 /// Small files that are taken when they are there.
-const OPTIONAL: [&str; 4] = ["generation_config.json", TOKENIZER_CONFIG, "chat_template.jinja", "chat_template.json"];
+const OPTIONAL: [&str; 3] = ["generation_config.json", TOKENIZER_CONFIG, "chat_template.jinja"];
 
 /// A file of a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

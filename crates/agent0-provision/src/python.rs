@@ -44,12 +44,18 @@ impl Python {
         format!("{major}.{minor}.{patch}")
     }
 
-    /// A command that runs a module of this interpreter.
+    /// A command that runs a module of this interpreter, in the root: `-m` looks for modules in the present folder first, and that may
+    /// hold anybody's.
     pub(crate) fn module(&self, module: &str) -> Command {
-        let mut command = Command::new(&self.path);
-        command.args(["-m", module]);
-        command
+        module_of(&self.path, module)
     }
+}
+
+/// [`Python::module`] of the interpreter at `path`.
+pub(crate) fn module_of(path: &Path, module: &str) -> Command {
+    let mut command = Command::new(path);
+    command.current_dir("/").args(["-m", module]);
+    command
 }
 
 fn parse_who(answer: &str) -> Option<Python> {

@@ -10,7 +10,7 @@ use std::process::Command;
 use crate::cache::{Cache, lock, remove};
 use crate::digest::sha256_text;
 use crate::progress::{Progress, Task};
-use crate::python::{Python, run};
+use crate::python::{Python, module_of, run};
 use crate::{Event, ProvisionError};
 
 /// Bytes that an environment takes at most, downloads included.
@@ -158,8 +158,8 @@ fn ways(base: &Python, folder: &Path, env: &PythonEnv) -> Vec<Way> {
         command
     };
     let own_pip = || {
-        let mut command = Command::new(&env.python);
-        command.args(["-m", "pip"]).args(OPTIONS);
+        let mut command = module_of(&env.python, "pip");
+        command.args(OPTIONS);
         command
     };
     // Debian ships `venv` without `ensurepip`: make the folder bare, and let the system's pip install into it.

@@ -168,6 +168,10 @@ fn write<W: Word>(cx: &Compute, shape: KvShape, words: &mut [W], rows: &[AttendR
         let (block, rows_of_block) = &spans[i];
         // SAFETY: each block is in one span only.
         let block = unsafe { words.part(*block as usize * len..(*block as usize + 1) * len) };
+        // Values that nobody has written yet are weighed with 0; of what another sequence left there, NaN would show.
+        if (rows[rows_of_block.start].position as usize).is_multiple_of(KV_BLOCK) {
+            block.fill(W::default());
+        }
         for row in rows_of_block.clone() {
             let slot = rows[row].position as usize % KV_BLOCK;
             write_token(shape, block, slot, &k[row * ld..][..width], &v[row * ld..][..width]);
