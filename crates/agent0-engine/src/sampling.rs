@@ -49,10 +49,14 @@ pub struct SamplingParams {
 }
 
 impl SamplingParams {
-    /// The temperature of log-probabilities: that of drawing, for the policy that acts is the one to train; 1 where nothing is left to
-    /// chance.
+    /// Whether nothing is left to chance: at temperature 0, and where its inverse is infinite.
+    pub fn is_greedy(&self) -> bool {
+        !(1.0 / self.temperature).is_finite()
+    }
+
+    /// The temperature of log-probabilities: that of drawing, for the policy that acts is the one to train; 1 of a greedy one.
     pub fn scored_at(&self) -> f32 {
-        if (1.0 / self.temperature).is_finite() { self.temperature } else { 1.0 }
+        if self.is_greedy() { 1.0 } else { self.temperature }
     }
 }
 

@@ -79,21 +79,14 @@ impl Run<'_> {
             true => scored.iter().map(|scored| scored.trajectory.logprobs.clone()).collect(),
             false => self.reference_logprobs(scored, recipe).await?,
         };
+        let loss = PolicyLoss { kl_coef: recipe.beta, temperature: recipe.temperature };
         let mut sums = Sums::default();
         for part in shares(scored.len(), recipe.updates) {
             let data = data(&scored[part.clone()], &references[part], self.config.training.aggregation, recipe.budget)?;
             if data.is_empty() {
                 continue;
             }
-            self.accumulate(
-                place,
-                adapter,
-                data,
-                PolicyLoss { kl_coef: recipe.beta, temperature: recipe.temperature },
-                scored.len(),
-                &mut sums,
-            )
-            .await?;
+            self.accumulate(place, adapter, data, loss, scored.len(), &mut sums).await?;
             let step = self.engine.optim_step(adapter, self.adam(recipe.learning_rate)).await?;
             sums.updates += 1;
             sums.grad_norm += step.grad_norm;

@@ -109,7 +109,7 @@ impl<'a> Run<'a> {
         };
         let curriculum = bring(Phase::Curriculum, &cursor.curriculum).await?;
         let executor = bring(Phase::Executor, &cursor.executor).await?;
-        let curves = curves(&path, &store, &config)?.ok();
+        let curves = curves(&path, &store, &config)?;
         let run = Run {
             config,
             curriculum,
@@ -308,10 +308,10 @@ fn check_model(store: &Store, machinery: &Machinery) -> Result<()> {
     Ok(())
 }
 
-/// The event file, with everything the store has; or why it cannot be written.
-fn curves(run: &Path, store: &Store, config: &Config) -> Result<io::Result<EventWriter>> {
+/// The event file, with everything the store has; `None` where it cannot be written.
+fn curves(run: &Path, store: &Store, config: &Config) -> Result<Option<EventWriter>> {
     let folder = run.join("tensorboard");
-    let write = |metrics: Vec<crate::store::Metric>| {
+    let write = |metrics: Vec<crate::store::Metric>| -> io::Result<EventWriter> {
         let mut curves = EventWriter::create(&folder, unix_time())?;
         for metric in metrics {
             let tag = format!("{}/{}", metric.place.phase, metric.name);
@@ -319,7 +319,7 @@ fn curves(run: &Path, store: &Store, config: &Config) -> Result<io::Result<Event
         }
         Ok(curves)
     };
-    Ok(write(store.metrics()?))
+    Ok(write(store.metrics()?).ok())
 }
 
 /// Steps of a phase counted through all iterations.

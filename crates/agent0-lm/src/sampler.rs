@@ -8,8 +8,7 @@ const STRIDE: usize = 512;
 
 /// Draws a token. `logits` holds real tokens only; `uniform` is in [0, 1).
 pub(crate) fn draw(cx: &Compute, logits: &[f32], params: &SamplingParams, uniform: f64) -> u32 {
-    // A temperature whose inverse is infinite leaves nothing to chance either.
-    if !(1.0 / params.temperature).is_finite() {
+    if params.is_greedy() {
         return argmax(cx, logits);
     }
     let truncated = params.top_p < 1.0 || (params.top_k > 0 && params.top_k < logits.len());
