@@ -5,10 +5,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
-from answers import boxed
-from model import Lora, Sampler
 from tokenizers import Tokenizer
-from tool import Tool
+
+from trials.answers import boxed
+from trials.model import Lora, Sampler
+from trials.tool import Tool
 
 FENCE = re.compile(rb"[ \t]*(`{3,})([^`\n]*)$")
 # What a stretch may be stopped by: boxes alone without a tool; invented outputs too when all calls are used; programs too before that.
@@ -182,7 +183,7 @@ class Roller:
     def take(self, t: Trajectory, new: list[int], limits: Limits, plain: bool) -> None:
         """What was sampled, up to what stops it."""
         watch = BOXES if limits.calls == 0 else PROGRAMS if t.calls < limits.calls else OUTPUTS
-        ended = False
+        ended, before = False, len(t.text)
         for token in new[: limits.tokens - t.spent]:
             ended = token in self.codec.ends
             t.stretch.append(token)
@@ -190,7 +191,9 @@ class Roller:
             t.ends.append(len(t.text))
             if ended:
                 break
-        found = None if plain else scan(t.text, watch)
+        # Reading a stretch again is dear, and nothing ends but with one of these.
+        fresh = t.text[before:]
+        found = None if plain or not any(mark in fresh for mark in b"}`\n") else scan(t.text, watch)
         if found is None:
             full = t.spent >= limits.tokens or len(t.ids) + len(t.stretch) + self.sampler.chunk + 2 >= self.sampler.length
             if ended or full:
@@ -209,13 +212,11 @@ class Roller:
             t.stretch, t.ends = t.stretch[:through], t.ends[:through]
             t.keep(through)
             if kind == "boxed":
-                t.answer = what
-            else:
+                t.answer, t.over = what, True
+            elif t.spent < limits.tokens:
                 t.calls += 1
                 t.waiting = self.pool.submit(self.tool, what)
-        t.over = t.over or kind == "boxed" or t.spent >= limits.tokens
-        if t.over:
-            t.waiting = None
+        t.over = t.over or t.spent >= limits.tokens
 
     def environment(self, t: Trajectory, text: str) -> None:
         ids = self.codec.encode(("" if self.codec.bytes[t.ids[-1]].endswith(b"\n") else "\n") + text)

@@ -26,6 +26,8 @@ class Tool:
         self.address, self.local = address, threading.local()
         self.server = subprocess.Popen([sys.executable, __file__, address])
         while not os.path.exists(address):
+            if self.server.poll() is not None:
+                raise SystemExit("the tool's server ended before it began; what it printed says why")
             time.sleep(0.1)
 
     def __call__(self, program: str) -> str:

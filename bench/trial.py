@@ -3,33 +3,31 @@
 
 It takes the settings of a run (`config.toml` in its folder), changes them as told, does the run and scores the executor after each iteration:
 
-    python3 bench/trials/trial.py --config runs/seed-1/config.toml --model model.gguf --tokenizer tokenizer.json --score gsm8k.jsonl probe.jsonl \\
+    python3 bench/trial.py --config runs/seed-1/config.toml --model model.gguf --tokenizer tokenizer.json --score gsm8k.jsonl probe.jsonl \\
         --out trials --name step-2e-4 --set executor.learning_rate=2e-4 --set iterations=2
 
 What differs from the program: bf16 in place of 8 bits, other random numbers, a coarser grader, the ratio is always 1 (one update a step), and THE
 MODEL'S PROGRAMS RUN WITHOUT A SANDBOX: only on a machine that may be lost. Several trials at once fill a GPU better than one.
 
-Needs torch, gguf, tokenizers, scikit-learn, numpy and sympy, and a `tokenizer.json` (an exported model has one).
+Needs torch, gguf, tokenizers, nltk, scikit-learn, numpy and sympy, and a `tokenizer.json` (an exported model has one).
 """
 
 import argparse
 import json
-import math
 import os
 import random
 import re
 import tempfile
 import time
 import tomllib
-from collections import Counter
 
 import numpy as np
 import torch
-from answers import boxed, number, same, vote
-from model import Lora, Model, Sampler, logprobs
-from rollout import Codec, Limits, Roller, Trajectory
-from sklearn.cluster import AgglomerativeClustering
-from tool import Tool
+from peers.nltk_clustering import cluster, distances
+from trials.answers import boxed, number, same, vote
+from trials.model import Lora, Model, Sampler, logprobs
+from trials.rollout import Codec, Limits, Roller, Trajectory
+from trials.tool import Tool
 
 MICRO_BATCH = 3  # sequences
 SCORED = [("greedy", 1, 0.0), ("sampled", 4, 0.6)]
@@ -94,30 +92,9 @@ def advantages(rewards: list[float]) -> list[float] | None:
     return [(reward - np.mean(rewards)) / (np.std(rewards, ddof=1) + 1e-6) for reward in rewards]
 
 
-def bleu(hypothesis: list[str], reference: list[str]) -> float:
-    """Sentence BLEU-4, smoothed as NLTK's method 1."""
-    total = 0.0
-    for n in range(1, 5):
-        grams = lambda words: Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
-        mine, theirs = grams(hypothesis), grams(reference)
-        shared = sum((mine & theirs).values())
-        if n == 1 and not shared:
-            return 0.0
-        total += math.log((shared or 0.1) / max(1, sum(mine.values()))) / 4
-    return min(1.0, math.exp(1 - len(reference) / len(hypothesis))) * math.exp(total)
-
-
 def cluster_sizes(questions: list[str]) -> list[int]:
     """How many questions each one's cluster holds."""
-    if len(questions) < 2:
-        return [1] * len(questions)
-    words, n = [question.split() for question in questions], len(questions)
-    distances = np.zeros((n, n))
-    for i in range(n):
-        for j in range(i + 1, n):
-            distances[i, j] = distances[j, i] = 1 - bleu(words[i], words[j])
-    clustering = AgglomerativeClustering(n_clusters=None, distance_threshold=0.5, metric="precomputed", linkage="average")
-    labels = clustering.fit_predict(distances).tolist()
+    labels = cluster(distances(questions)) if len(questions) > 1 else [0] * len(questions)
     return [labels.count(label) for label in labels]
 
 
