@@ -41,4 +41,4 @@ pub use records::{Record, Records};
 pub use results::{Results, Subject, records_name};
 pub use run::{Clock, Exam, Examinee, Standing, evaluate};
 pub use score::{Averages, Score, Tool, averages};
-pub use table::{Cell, Delta, Table, TableRow};
+pub use table::{Cell, Delta, Shown, Table, TableRow};

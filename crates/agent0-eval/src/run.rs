@@ -137,6 +137,7 @@ pub async fn evaluate(
         records: records_name.to_owned(),
         questions: counted.questions,
         digests: counted.digests,
+        subjects: questions.iter().map(|question| question.subject.clone()).collect(),
     })
 }
 

@@ -53,13 +53,31 @@ pub struct Score {
     /// The first digits of the digest of each of these questions, with its options and gold answer; none in results of older versions.
     #[serde(default)]
     pub digests: Vec<String>,
+    /// The subject of each of these questions, where the source tells one; none in results of older versions.
+    #[serde(default)]
+    pub subjects: Vec<Option<String>>,
+}
+
+/// A question that was asked.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Asked<'a> {
+    pub(crate) id: &'a str,
+    /// The first digits of its digest, if they are known.
+    pub(crate) digest: Option<&'a str>,
+    pub(crate) subject: Option<&'a str>,
+    /// Share of right answers.
+    pub(crate) share: f64,
 }
 
 impl Score {
-    /// The questions: id, digest if there is one, and share of right answers.
-    pub(crate) fn asked(&self) -> impl Iterator<Item = (&str, Option<&str>, f64)> {
-        let digests = self.digests.iter().map(|digest| Some(digest.as_str())).chain(std::iter::repeat(None));
-        self.questions.iter().zip(digests).map(|((id, share), digest)| (id.as_str(), digest, *share))
+    /// The questions.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = Asked<'_>> {
+        self.questions.iter().enumerate().map(|(index, (id, share))| Asked {
+            id,
+            digest: self.digests.get(index).map(String::as_str),
+            subject: self.subjects.get(index).and_then(Option::as_deref),
+            share: *share,
+        })
     }
 }
 
@@ -115,7 +133,7 @@ pub(crate) fn tally(answers: &[Vec<&Record>]) -> Tally {
 }
 
 /// 0 for the mean of nothing.
-fn mean(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn mean(values: impl Iterator<Item = f64>) -> f64 {
     let (sum, n) = values.fold((0.0, 0usize), |(sum, n), value| (sum + value, n + 1));
     sum / n.max(1) as f64
 }
@@ -176,6 +194,7 @@ pub(crate) mod tests {
             records: "x.jsonl".into(),
             questions: questions.iter().map(|(id, share)| ((*id).to_owned(), *share)).collect(),
             digests: Vec::new(),
+            subjects: Vec::new(),
         }
     }
 

@@ -11,13 +11,56 @@ use crate::benchmark::benchmarks;
 use crate::paired::{Difference, Test, compare};
 use crate::published::{PUBLISHED, Published};
 use crate::results::Results;
-use crate::score::{Averages, Score, Tool};
+use crate::score::{Asked, Averages, Score, Tool, mean, standard_error};
+
+/// Which columns a table has besides one for each benchmark.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Shown<'a> {
+    /// The average over these, each counting the same: benchmarks, or `BENCHMARK:SUBJECT`.
+    pub average_of: &'a [String],
+    /// Each subject of a benchmark that has several.
+    pub by_subject: bool,
+    /// The published benchmarks, with the published rows below.
+    pub published: bool,
+}
+
+/// A benchmark, or the questions of one subject in it.
+#[derive(Debug, Clone, PartialEq)]
+struct Part {
+    bench: String,
+    subject: Option<String>,
+}
+
+impl Part {
+    fn whole(bench: &str) -> Self {
+        Self { bench: bench.to_owned(), subject: None }
+    }
+
+    /// A benchmark that has a score in `results`, or `BENCHMARK:SUBJECT`.
+    fn named(name: &str, results: &[Results]) -> Self {
+        let is_whole = results.iter().flat_map(|of| &of.results).any(|score| score.bench == name);
+        match name.split_once(':') {
+            Some((bench, subject)) if !is_whole => Self { bench: bench.to_owned(), subject: Some(subject.to_owned()) },
+            _ => Self::whole(name),
+        }
+    }
+
+    fn title(&self) -> String {
+        let bench = benchmarks().iter().find(|b| b.name == self.bench).map_or(self.bench.as_str(), |b| b.title);
+        self.subject.as_ref().map_or(bench.to_owned(), |subject| format!("{bench}: {subject}"))
+    }
+
+    /// Its questions in a score of its benchmark.
+    fn asked<'a>(&self, score: &'a Score) -> Vec<Asked<'a>> {
+        score.asked().filter(|asked| self.subject.is_none() || asked.subject == self.subject.as_deref()).collect()
+    }
+}
 
 /// What a column holds.
 #[derive(Debug, Clone, PartialEq)]
 enum Column {
-    /// The score of one benchmark, or the average over several.
-    Of(Vec<String>),
+    /// The score of one part, or the average over several.
+    Of(Vec<Part>),
     /// The mean of the seven benchmarks of mathematics.
     Math,
     /// The mean over fields.
@@ -26,10 +69,9 @@ enum Column {
 
 impl Column {
     fn title(&self) -> String {
-        let title = |name: &String| benchmarks().iter().find(|b| b.name == name).map_or(name.clone(), |b| b.title.to_owned());
         match self {
-            Self::Of(names) if names.len() == 1 => title(&names[0]),
-            Self::Of(names) => format!("average of {}", names.iter().map(title).collect::<Vec<_>>().join(", ")),
+            Self::Of(parts) if parts.len() == 1 => parts[0].title(),
+            Self::Of(parts) => format!("average of {}", parts.iter().map(Part::title).collect::<Vec<_>>().join(", ")),
             Self::Math => "MATH AVG".to_owned(),
             Self::Overall => "Overall AVG".to_owned(),
         }
@@ -97,10 +139,9 @@ impl From<Difference> for Delta {
 }
 
 impl Table {
-    /// Compares results, the first being what the others are held against; with a column for the average over the benchmarks named in
-    /// `average`, if any are, and with the published rows below if wanted.
-    pub fn new(results: &[Results], average_of: &[String], published: bool) -> Self {
-        let columns = columns(results, average_of, published);
+    /// Compares results, the first being what the others are held against.
+    pub fn new(results: &[Results], shown: Shown) -> Self {
+        let columns = columns(results, shown);
         let mut rows = Vec::new();
         for (index, of) in results.iter().enumerate() {
             let mut tools = [Tool::Off, Tool::On].into_iter().filter(|tool| of.results.iter().any(|score| score.tool == *tool));
@@ -113,7 +154,7 @@ impl Table {
             }
         }
         mark_best(&mut rows, columns.len());
-        if published {
+        if shown.published {
             rows.extend(PUBLISHED.iter().map(|row| TableRow {
                 name: format!("{} (published, not measured)", row.name),
                 measured: false,
@@ -122,6 +163,12 @@ impl Table {
             }));
         }
         Self { columns: columns.iter().map(Column::title).collect(), rows }
+    }
+
+    /// Whether any of these results has a score for a benchmark, or for `BENCHMARK:SUBJECT`.
+    pub fn can_average(results: &[Results], name: &str) -> bool {
+        let part = Part::named(name, results);
+        results.iter().any(|of| [Tool::Off, Tool::On].into_iter().any(|tool| Measured::new(of, tool, &part).is_some()))
     }
 
     /// The table in Markdown, with a line on how to read it.
@@ -165,25 +212,39 @@ impl Table {
 }
 
 /// The columns that have a score: benchmarks in the published order, files of the user's by name, then the averages.
-fn columns(results: &[Results], average_of: &[String], published: bool) -> Vec<Column> {
+fn columns(results: &[Results], Shown { average_of, by_subject, published }: Shown) -> Vec<Column> {
     let scored: BTreeSet<&str> = results.iter().flat_map(|of| &of.results).map(|score| score.bench.as_str()).collect();
     let known = |name: &str| benchmarks().iter().any(|b| b.name == name);
-    let shown = |name: &str| scored.contains(name) || published && PUBLISHED.iter().any(|row| row.score(name).is_some());
+    let is_shown = |name: &str| scored.contains(name) || published && PUBLISHED.iter().any(|row| row.score(name).is_some());
     let averages = |of: &Results| [Tool::Off, Tool::On].map(|tool| of.averages(tool));
     let has = |average: fn(&Averages) -> Option<f64>| published || results.iter().flat_map(averages).any(|of| average(&of).is_some());
-    let of_one = |name: &str| Column::Of(vec![name.to_owned()]);
-    let mut columns: Vec<Column> = benchmarks().iter().filter(|b| shown(b.name)).map(|b| of_one(b.name)).collect();
-    columns.extend(scored.iter().filter(|name| !known(name)).map(|name| of_one(name)));
-    columns.extend((!average_of.is_empty()).then(|| Column::Of(average_of.to_vec())));
+    let own = scored.iter().copied().filter(|name| !known(name));
+    let mut columns = Vec::new();
+    for bench in benchmarks().iter().map(|b| b.name).filter(|name| is_shown(name)).chain(own) {
+        columns.push(Column::Of(vec![Part::whole(bench)]));
+        let subjects = if by_subject { subjects(results, bench) } else { BTreeSet::new() };
+        // The only subject is the whole.
+        columns.extend(subjects.iter().filter(|_| subjects.len() > 1).map(|subject| {
+            let subject = Some((*subject).to_owned());
+            Column::Of(vec![Part { subject, ..Part::whole(bench) }])
+        }));
+    }
+    columns.extend((!average_of.is_empty()).then(|| Column::Of(average_of.iter().map(|name| Part::named(name, results)).collect())));
     columns.extend(has(|of| of.math).then_some(Column::Math));
     columns.extend(has(|of| of.overall).then_some(Column::Overall));
     columns
 }
 
+/// The subjects of a benchmark's questions.
+fn subjects<'a>(results: &'a [Results], bench: &str) -> BTreeSet<&'a str> {
+    let scores = results.iter().flat_map(|of| &of.results).filter(|score| score.bench == bench);
+    scores.flat_map(Score::asked).filter_map(|asked| asked.subject).collect()
+}
+
 /// What others have published for a column.
 fn published_score(row: &Published, column: &Column) -> Option<f64> {
     match column {
-        Column::Of(names) if names.len() == 1 => row.score(&names[0]),
+        Column::Of(parts) if parts.len() == 1 && parts[0].subject.is_none() => row.score(&parts[0].bench),
         Column::Of(_) => None,
         Column::Math => row.averages().math,
         Column::Overall => row.averages().overall,
@@ -193,7 +254,7 @@ fn published_score(row: &Published, column: &Column) -> Option<f64> {
 /// The scores of a model, each held against those of `base`.
 fn measured_row(of: &Results, tool: Tool, base: Option<(&Results, Tool)>, columns: &[Column]) -> TableRow {
     let cell = |column: &Column| match column {
-        Column::Of(names) => measured_cell(of, tool, base, names),
+        Column::Of(parts) => measured_cell(of, tool, base, parts),
         Column::Math => of.averages(tool).math.map(plain_cell),
         Column::Overall => of.averages(tool).overall.map(plain_cell),
     };
@@ -209,24 +270,34 @@ fn measured_row(of: &Results, tool: Tool, base: Option<(&Results, Tool)>, column
     }
 }
 
-/// The scores of all these benchmarks; `None` unless there are all.
-fn scores<'a>(of: &'a Results, tool: Tool, names: &[String]) -> Option<Vec<&'a Score>> {
-    names.iter().map(|name| of.score(name, tool)).collect()
+/// The average over parts, held against that of `base`; `None` unless all of them are scored.
+fn measured_cell(of: &Results, tool: Tool, base: Option<(&Results, Tool)>, parts: &[Part]) -> Option<Cell> {
+    let own = parts.iter().map(|part| Measured::new(of, tool, part)).collect::<Option<Vec<_>>>()?;
+    let base = base.and_then(|(base, tool)| parts.iter().map(|part| Measured::new(base, tool, part)).collect::<Option<Vec<_>>>());
+    let delta = base.and_then(|base| compare(&base.iter().zip(&own).map(|(base, own)| pairs(base, own)).collect::<Vec<_>>()));
+    let shares: Vec<Vec<f64>> = own.iter().map(|part| part.asked.iter().map(|asked| asked.share).collect()).collect();
+    let variance: Option<f64> = shares.iter().map(|shares| standard_error(shares).map(|stderr| stderr * stderr)).sum();
+    Some(Cell {
+        stderr: variance.map(|variance| variance.sqrt() / own.len() as f64),
+        questions: shares.iter().map(Vec::len).sum(),
+        delta: delta.map(Delta::from),
+        ..plain_cell(mean(shares.iter().map(|shares| mean(shares.iter().copied()))))
+    })
 }
 
-/// The average over benchmarks, held against that of `base`; `None` unless all of them are scored.
-fn measured_cell(of: &Results, tool: Tool, base: Option<(&Results, Tool)>, names: &[String]) -> Option<Cell> {
-    let own = scores(of, tool, names)?;
-    let base = base.and_then(|(base, tool)| scores(base, tool, names));
-    let delta = base.and_then(|base| compare(&base.iter().zip(&own).map(|(base, own)| pairs(base, own)).collect::<Vec<_>>()));
-    let n = own.len() as f64;
-    let variance: Option<f64> = own.iter().map(|score| score.stderr.map(|stderr| stderr * stderr)).sum();
-    Some(Cell {
-        stderr: variance.map(|variance| variance.sqrt() / n),
-        questions: own.iter().map(|score| score.rows).sum(),
-        delta: delta.map(Delta::from),
-        ..plain_cell(own.iter().map(|score| score.accuracy).sum::<f64>() / n)
-    })
+/// The questions of a part, and which file they are from.
+struct Measured<'a> {
+    file: &'a str,
+    asked: Vec<Asked<'a>>,
+}
+
+impl<'a> Measured<'a> {
+    /// `None` when no question of the part was asked.
+    fn new(of: &'a Results, tool: Tool, part: &Part) -> Option<Self> {
+        let score = of.score(&part.bench, tool)?;
+        let asked = part.asked(score);
+        (!asked.is_empty()).then_some(Self { file: &score.data.sha256, asked })
+    }
 }
 
 fn plain_cell(score: f64) -> Cell {
@@ -235,16 +306,16 @@ fn plain_cell(score: f64) -> Cell {
 
 /// The scores of both on the questions that both were asked. An id alone may be that of another question in another file: where the
 /// digest of a question is not known, the files must be the same.
-fn pairs(base: &Score, other: &Score) -> Vec<(f64, f64)> {
-    let same_file = base.data.sha256 == other.data.sha256;
+fn pairs(base: &Measured, other: &Measured) -> Vec<(f64, f64)> {
+    let same_file = base.file == other.file;
     let is_same = |of_base: Option<&str>, of_other: Option<&str>| match (of_base, of_other) {
         (Some(of_base), Some(of_other)) => of_base == of_other,
         _ => same_file,
     };
-    let by_id: BTreeMap<&str, (Option<&str>, f64)> = base.asked().map(|(id, digest, share)| (id, (digest, share))).collect();
-    let common = other.asked().filter_map(|(id, digest, share)| {
-        let (of_base, base_share) = by_id.get(id)?;
-        is_same(*of_base, digest).then_some((*base_share, share))
+    let by_id: BTreeMap<&str, &Asked> = base.asked.iter().map(|asked| (asked.id, asked)).collect();
+    let common = other.asked.iter().filter_map(|asked| {
+        let of_base = by_id.get(asked.id)?;
+        is_same(of_base.digest, asked.digest).then_some((of_base.share, asked.share))
     });
     common.collect()
 }
@@ -316,7 +387,7 @@ mod tests {
         let without = |score: Score| Score { tool: Tool::Off, ..score };
         let base = results("base", vec![bench("gsm8k", 10, 40), without(bench("gsm8k", 4, 40)), bench("mine", 1, 2)]);
         let better = results("a, b", vec![bench("gsm8k", 10, 20), without(bench("gsm8k", 30, 40))]);
-        let table = Table::new(&[base, better], &[], false);
+        let table = Table::new(&[base, better], Shown::default());
         assert_eq!(table.columns, ["GSM8K", "mine"]);
         let names: Vec<&str> = table.rows.iter().map(|row| row.name.as_str()).collect();
         assert_eq!(names, ["base (no tool)", "base (tool)", "a, b (no tool)", "a, b (tool)"]);
@@ -336,7 +407,7 @@ mod tests {
     #[test]
     fn published_rows_are_marked_and_never_the_best() {
         let base = results("base", vec![bench("bbeh", 1, 100)]);
-        let table = Table::new(&[base], &[], true);
+        let table = Table::new(&[base], Shown { published: true, ..Shown::default() });
         assert_eq!(table.columns, ["SuperGPQA", "MMLU-Pro", "BBEH", "MATH AVG", "Overall AVG"]);
         let (measured, published): (Vec<_>, Vec<_>) = table.rows.iter().partition(|row| row.measured);
         assert_eq!((measured.len(), published.len()), (1, 6));
@@ -350,7 +421,8 @@ mod tests {
         let base = results("base", vec![bench("gsm8k", 10, 40), bench("mine", 50, 100)]);
         let better = results("better", vec![bench("gsm8k", 30, 40), bench("mine", 50, 100)]);
         let partial = results("partial", vec![bench("gsm8k", 40, 40)]);
-        let table = Table::new(&[base, better, partial], &["gsm8k".into(), "mine".into()], false);
+        let average_of = ["gsm8k".into(), "mine".into()];
+        let table = Table::new(&[base, better, partial], Shown { average_of: &average_of, ..Shown::default() });
         assert_eq!(table.columns, ["GSM8K", "mine", "average of GSM8K, mine"]);
         let cell = |row: usize| table.rows[row].cells[2].clone();
         let (first, second) = (cell(0).unwrap(), cell(1).unwrap());
@@ -364,9 +436,27 @@ mod tests {
     }
 
     #[test]
+    fn a_subject_is_a_column_of_its_own_and_may_be_averaged() {
+        let of_subjects = |right: usize| {
+            let subjects = (0..40).map(|i| [Some("sums".into()), Some("primes".into()), None, None][i / 10].clone()).collect();
+            Score { subjects, ..bench("mine", right, 40) }
+        };
+        let all = [results("base", vec![of_subjects(5), bench("gsm8k", 1, 2)]), results("better", vec![of_subjects(12)])];
+        let average_of = ["mine:primes".into(), "gsm8k".into()];
+        let table = Table::new(&all, Shown { average_of: &average_of, by_subject: true, ..Shown::default() });
+        assert_eq!(table.columns, ["GSM8K", "mine", "mine: primes", "mine: sums", "average of mine: primes, GSM8K"]);
+        let cells = |row: usize| table.rows[row].cells.iter().map(|cell| cell.as_ref().map(|c| (c.score, c.questions))).collect::<Vec<_>>();
+        assert_eq!(cells(0), [Some((0.5, 2)), Some((0.125, 40)), Some((0.0, 10)), Some((0.5, 10)), Some((0.25, 12))]);
+        assert_eq!(cells(1), [None, Some((0.3, 40)), Some((0.2, 10)), Some((1.0, 10)), None]);
+        let sums = table.rows[1].cells[3].as_ref().unwrap();
+        assert_eq!(sums.delta.map(|delta| (delta.delta, delta.questions, delta.test)), Some((0.5, 10, "mcnemar")));
+        assert_eq!(["mine", "mine:sums", "mine:sum", "gsm9k"].map(|name| Table::can_average(&all, name)), [true, true, false, false]);
+    }
+
+    #[test]
     fn other_questions_of_the_same_ids_are_not_held_against_each_other() {
         let delta = |base: Score, other: Score| {
-            let table = Table::new(&[results("base", vec![base]), results("other", vec![other])], &[], false);
+            let table = Table::new(&[results("base", vec![base]), results("other", vec![other])], Shown::default());
             table.rows[1].cells[0].as_ref().unwrap().delta.map(|delta| delta.questions)
         };
         let digests = |of: Score, from: usize| Score { digests: (from..from + 40).map(|i| format!("{i:08x}")).collect(), ..of };
@@ -386,7 +476,7 @@ mod tests {
     #[test]
     fn averages_of_other_questions_than_published_say_so() {
         let scores = |of: usize| benchmarks().iter().map(|benchmark| bench(benchmark.name, 1, of)).collect();
-        let table = Table::new(&[results("base", scores(20)), results("other", vec![bench("gsm8k", 1, 20)])], &[], false);
+        let table = Table::new(&[results("base", scores(20)), results("other", vec![bench("gsm8k", 1, 20)])], Shown::default());
         let text = table.markdown();
         let caveat = "\nThe averages of base (tool): not as many questions as are published: AMC23 (20 of 40), ";
         assert!(text.contains(caveat) && text.contains("BBEH (20 of 4520)"), "{text}");
@@ -395,7 +485,7 @@ mod tests {
 
     #[test]
     fn nothing_right_is_not_the_best() {
-        let table = Table::new(&[results("base", vec![bench("aime24", 0, 30)])], &[], false);
+        let table = Table::new(&[results("base", vec![bench("aime24", 0, 30)])], Shown::default());
         assert!(!table.rows[0].cells[0].as_ref().unwrap().best);
     }
 }

@@ -199,7 +199,11 @@ pub struct EvalArgs {
     /// Add the published scores of the paper to a comparison, marked as not measured.
     #[arg(long, requires = "compare")]
     pub published: bool,
-    /// Add a column to a comparison: the average over these benchmarks, each counting the same, with its significance.
+    /// Add a column to a comparison for each subject of a benchmark that has several.
+    #[arg(long, requires = "compare")]
+    pub by_subject: bool,
+    /// Add a column to a comparison: the average over these benchmarks, or subjects (mmlu_pro:law), each counting the same, with its
+    /// significance.
     #[arg(long, value_delimiter = ',', value_name = "NAMES", requires = "compare")]
     pub average: Vec<String>,
     /// Write a comparison to a file too: .md, .csv, .json, or .svg for a drawing.

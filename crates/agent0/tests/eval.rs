@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 
 /// Questions that take little work to ask.
 fn questions() -> Vec<Value> {
-    let sum = |i: i64| json!({"id": format!("sum-{i}"), "question": format!("What is {i} + {i}?"), "answer": (2 * i).to_string()});
-    let choice = json!({"id": "letter", "question": "Which is a prime number?", "answer": "B", "choices": ["4", "7", "9"]});
+    let sum = |i: i64| json!({"id": format!("sum-{i}"), "question": format!("What is {i} + {i}?"), "answer": (2 * i).to_string(), "subject": "sums"});
+    let choice =
+        json!({"id": "letter", "subject": "primes", "question": "Which is a prime number?", "answer": "B", "choices": ["4", "7", "9"]});
     (1..4).map(sum).chain([choice]).collect()
 }
 
@@ -107,11 +108,13 @@ fn a_killed_evaluation_goes_on_and_a_repeated_one_gives_the_same_numbers() {
     assert_eq!(last_line(&again), report, "nothing is asked twice");
 
     let saved = ["t.md", "t.csv", "t.json", "t.svg"].iter().flat_map(|file| ["--save", file]);
-    let compared =
-        eval(folder.path(), &["--compare", "whole", "killed", "--average", "mine", "--published", "--json"]).args(saved).output().unwrap();
+    let compare = ["--compare", "whole", "killed", "--average", "mine,mine:sums", "--by-subject", "--published", "--json"];
+    let compared = eval(folder.path(), &compare).args(saved).output().unwrap();
     assert!(compared.status.success(), "{}", stderr(&compared));
     let table = last_line(&compared);
     assert_eq!(table["rows"].as_array().unwrap().iter().filter(|row| row["measured"] == true).count(), 4);
+    let own: Vec<&str> = table["columns"].as_array().unwrap().iter().filter_map(Value::as_str).filter(|t| t.contains("mine")).collect();
+    assert_eq!(own, ["mine", "mine: primes", "mine: sums", "average of mine, mine: sums"]);
     let column = table["columns"].as_array().unwrap().iter().position(|title| title == "mine").unwrap();
     let delta = &table["rows"][2]["cells"][column]["delta"];
     assert_eq!((&delta["delta"], &delta["p"], &delta["questions"]), (&0.0.into(), &1.0.into(), &4.into()), "the same answers: {table}");

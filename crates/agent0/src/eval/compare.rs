@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use agent0_eval::{Results, Table};
+use agent0_eval::{Results, Shown, Table};
 use agent0_evolve::find_run;
 use anyhow::{Context, bail};
 
@@ -26,10 +26,10 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
     for name in &args.compare {
         results.extend(scored(name, &args.used.subject.runs)?);
     }
-    if let Some(name) = args.average.iter().find(|name| !results.iter().flat_map(|of| &of.results).any(|score| score.bench == **name)) {
+    if let Some(name) = args.average.iter().find(|name| !Table::can_average(&results, name)) {
         bail!(Usage(format!("--average: none of these results has a score for `{name}`")));
     }
-    let table = Table::new(&results, &args.average, args.published);
+    let table = Table::new(&results, Shown { average_of: &args.average, by_subject: args.by_subject, published: args.published });
     let json = serde_json::to_string(&table)?;
     for (path, kind) in files {
         let text = match kind {
