@@ -155,8 +155,9 @@ pub struct EvalArgs {
     /// Benchmarks: amc23, minerva, math500, gsm8k, olympiadbench, aime24, aime25, supergpqa, mmlu_pro, bbeh, or all.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub bench: Vec<String>,
-    /// A file in place of a benchmark's download (`gsm8k=test.parquet`), or of your own: rows {id, question, answer, choices?, subject?}.
-    #[arg(long, value_name = "[BENCHMARK=]FILE")]
+    /// A file in place of a benchmark's download (`gsm8k=test.parquet`), or of your own, by whatever name: rows {id, question, answer,
+    /// choices?, subject?}.
+    #[arg(long, value_name = "[NAME=]FILE")]
     pub data: Vec<String>,
     /// With the Python tool, without it, or both.
     #[arg(long, value_enum, default_value_t = ToolUse::On)]

@@ -26,23 +26,24 @@ enum Source<'a> {
     Hub(&'static Benchmark),
     /// A file in place of the hub.
     File(&'static Benchmark, &'a Path),
-    /// A file of the user's own.
-    Own(&'a Path),
+    /// A file of the user's own, and what it is to be called.
+    Own(Option<&'a str>, &'a Path),
 }
 
 impl Source<'_> {
     fn benchmark(&self) -> Option<&'static Benchmark> {
         match self {
             Self::Hub(benchmark) | Self::File(benchmark, _) => Some(benchmark),
-            Self::Own(_) => None,
+            Self::Own(..) => None,
         }
     }
 
-    /// What results call it: the benchmark, or the file's name, with its extension where it would be a benchmark's name.
+    /// What results call it: the benchmark, or what the user does, or the file's name, with its extension where it would be a benchmark's.
     fn name(&self) -> String {
         match self {
             Self::Hub(benchmark) | Self::File(benchmark, _) => benchmark.name.to_owned(),
-            Self::Own(path) => {
+            Self::Own(Some(name), _) => (*name).to_owned(),
+            Self::Own(None, path) => {
                 let text = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
                 let stem = text(path.file_stem());
                 if find_benchmark(&stem).is_ok() { text(path.file_name()) } else { stem }
@@ -54,7 +55,7 @@ impl Source<'_> {
         match self {
             Self::Hub(benchmark) => agent0_eval::obtain(benchmark, cache, &|event| progress.event(event)),
             Self::File(benchmark, path) => agent0_eval::read_file(path, Some(benchmark)),
-            Self::Own(path) => agent0_eval::read_file(path, None),
+            Self::Own(_, path) => agent0_eval::read_file(path, None),
         }
     }
 }
@@ -97,12 +98,15 @@ fn sources(args: &EvalArgs) -> anyhow::Result<Vec<Source<'_>>> {
     }
     let mut sources = Vec::new();
     for data in &args.data {
-        let prefixed = data.split_once('=').and_then(|(name, file)| Some((find_benchmark(name).ok()?, file)));
+        let prefixed = data.split_once('=').filter(|(name, _)| is_name(name) && !Path::new(data).exists());
         sources.push(match (prefixed, named.as_slice(), args.data.len()) {
-            (Some((benchmark, file)), ..) => Source::File(benchmark, Path::new(file)),
+            (Some((name, file)), ..) => match find_benchmark(name) {
+                Ok(benchmark) => Source::File(benchmark, Path::new(file)),
+                Err(_) => Source::Own(Some(name), Path::new(file)),
+            },
             // One benchmark and one file: the file is the benchmark's.
             (None, [benchmark], 1) => Source::File(benchmark, Path::new(data)),
-            _ => Source::Own(Path::new(data)),
+            _ => Source::Own(None, Path::new(data)),
         });
     }
     let from_file = |benchmark: &Benchmark| sources.iter().any(|source| source.benchmark().is_some_and(|b| b.name == benchmark.name));
@@ -114,9 +118,14 @@ fn sources(args: &EvalArgs) -> anyhow::Result<Vec<Source<'_>>> {
     let mut names: Vec<String> = sources.iter().map(Source::name).collect();
     names.sort();
     if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        bail!(Usage(format!("`{}` is named twice; give each file a name of its own", twice[0])));
+        bail!(Usage(format!("`{}` is named twice; give each file a name of its own (--data NAME=FILE)", twice[0])));
     }
     Ok(sources)
+}
+
+/// Whether results can be called so: the name becomes part of a file's.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
 
 /// The questions, unless rows are wrong and the user did not say to go on. Warns of a copy that is not what was published.
@@ -198,6 +207,7 @@ mod tests {
         assert_eq!(named(&["--bench", "gsm8k", "--data", "x.parquet"]).unwrap(), ["gsm8k false"]);
         assert_eq!(named(&["--data", "dir/mine.jsonl"]).unwrap(), ["mine false"]);
         assert_eq!(named(&["--data", "gsm8k.jsonl"]).unwrap(), ["gsm8k.jsonl false"]);
+        assert_eq!(named(&["--data", "other=dir/mine.jsonl", "--data", "dir/a=b.jsonl"]).unwrap(), ["other false", "a=b false"]);
         assert_eq!(named(&["--bench", "all"]).unwrap().len(), 10);
         assert!(named(&[]).unwrap_err().contains("--bench"));
         assert!(named(&["--bench", "gsm9k"]).unwrap_err().contains("gsm8k"));
