@@ -36,6 +36,8 @@ ABLATIONS = {
 # Questions of the other benchmarks: few, for the sake of time.
 OTHERS = {"minerva": 80, "olympiadbench": 80, "amc23": 40, "aime24": 30, "mmlu_pro": 80, "supergpqa": 80, "bbeh": 40}
 HELD_OUT = ["--skip", "160", "--limit", "500"]
+# What the average over mathematics counts, each the same.
+MATHEMATICS = ["gsm8k", "fresh:arithmetic", "fresh:algebra", "fresh:number_theory"]
 ANSWERS = ["--preset", "greedy", "--max-tokens", "1024", "--max-turns", "3"]
 
 
@@ -71,17 +73,26 @@ class Plan:
 
     def held_out(self, run: Run, iteration: int) -> None:
         self.score(run, iteration, self.source("gsm8k") + HELD_OUT)
-        self.score(run, iteration, ["--data", self.args.fresh])
+        self.score(run, iteration, ["--data", f"fresh={self.args.fresh}"])
 
     def others(self, run: Run, iteration: int) -> None:
         for bench, limit in OTHERS.items():
             self.score(run, iteration, self.source(bench) + ["--limit", str(limit)])
 
     def score(self, run: Run, iteration: int, questions: list[str]) -> None:
-        # The base model is the same in all runs: its answers are in one place, and given once.
-        out = os.path.join(self.args.folder, "scores", f"{run.name}-{iteration}" if iteration else "base")
         subject = ["eval", run.name, "--runs", self.args.folder, "--iteration", str(iteration)]
-        self.call([*subject, *questions, "--tool", run.tool, *ANSWERS, "--out", out])
+        self.call([*subject, *questions, "--tool", run.tool, *ANSWERS, "--out", self.scores(run, iteration)])
+
+    def compare(self, name: str, runs: list[Run]) -> None:
+        """Writes the table of these runs, each iteration against the base model, as `name.md`, `.json` and `.svg`."""
+        scores = dict.fromkeys(self.scores(run, iteration) for run in runs for iteration in range(run.iterations + 1))
+        saved = [part for form in ("md", "json", "svg") for part in ("--save", os.path.join(self.args.folder, f"{name}.{form}"))]
+        if runs:
+            self.call(["eval", "--compare", *scores, "--by-subject", "--average", ",".join(MATHEMATICS), *saved])
+
+    def scores(self, run: Run, iteration: int) -> str:
+        """The folder of an iteration's scores. The base model is the same in all runs: its answers are in one place, and given once."""
+        return os.path.join(self.args.folder, "scores", f"{run.name}-{iteration}" if iteration else "base")
 
     def source(self, bench: str) -> list[str]:
         return ["--data", f"{bench}={self.files[bench]}"] if bench in self.files else ["--bench", bench]
@@ -103,14 +114,15 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="print the commands only")
     args = parser.parse_args()
     plan = Plan(args)
-    for run in RUNS:
-        if args.only and run.name not in args.only:
-            continue
+    runs = [run for run in RUNS if not args.only or run.name in args.only]
+    for run in runs:
         plan.run(run)
         for iteration in range(run.iterations + 1):
             plan.held_out(run, iteration)
             if not run.settings and iteration in (0, run.iterations):
                 plan.others(run, iteration)
+    plan.compare("runs", [run for run in runs if not run.settings])
+    plan.compare("ablations", [run for run in runs if run.settings])
 
 
 if __name__ == "__main__":
