@@ -17,12 +17,12 @@ pub enum EvalError {
         known: String,
     },
     /// A file that cannot be read.
-    #[error("cannot read {path}: {source}; give the path of an existing file in JSON Lines, JSON, CSV or Parquet")]
+    #[error("cannot read {path}: {cause}; give the path of an existing file in JSON Lines, JSON, CSV or Parquet")]
     Read {
         /// Which file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// A file that holds no rows, or is none of the kinds that are read.
     #[error("{path}: {cause}; questions are read from JSON Lines, JSON, CSV and Parquet files")]
@@ -53,12 +53,12 @@ pub enum EvalError {
         attempts: Vec<String>,
     },
     /// A file or folder of an evaluation.
-    #[error("{path}: {source}; if the disk is full, make room; the same command goes on where it was")]
+    #[error("{path}: {cause}; if the disk is full, make room; the same command goes on where it was")]
     Io {
         /// Which.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// Another process appends to these records.
     #[error("{0} is in use by another process; wait for it, or give --out for another folder")]
@@ -108,6 +108,6 @@ pub enum EvalError {
 impl EvalError {
     /// A failure of the disk at `path`.
     pub(crate) fn io(path: &Path) -> impl Fn(std::io::Error) -> Self + '_ {
-        |source| Self::Io { path: path.to_owned(), source }
+        |cause| Self::Io { path: path.to_owned(), cause }
     }
 }

@@ -60,7 +60,7 @@ fn load(paths: &[PathBuf], source: String, revision: Option<String>, benchmark: 
     let mut digest = Sha256::new();
     let mut sorter = Sorter::new(benchmark);
     for path in paths {
-        let bytes = fs::read(path).map_err(|source| EvalError::Read { path: path.clone(), source })?;
+        let bytes = fs::read(path).map_err(|cause| EvalError::Read { path: path.clone(), cause })?;
         digest.update(&bytes);
         let rows = rows(bytes).map_err(|cause| EvalError::Format { path: path.clone(), cause })?;
         sorter.start_file();

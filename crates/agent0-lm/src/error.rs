@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// The operating system refused.
-    #[error("{path}: {source}; check that the model path is right and readable")]
+    #[error("{path}: {cause}; check that the model path is right and readable")]
     Io {
         /// The file or folder concerned.
         path: PathBuf,
         /// What the operating system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// Neither a GGUF file nor a Hugging Face folder.
     #[error("{path}: {cause}; give a .gguf file or a folder with config.json and *.safetensors")]
@@ -87,8 +87,8 @@ pub enum ModelError {
 
 impl ModelError {
     /// An input/output error at `path`.
-    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
-        Self::Io { path: path.to_owned(), source }
+    pub(crate) fn io(path: &Path, cause: std::io::Error) -> Self {
+        Self::Io { path: path.to_owned(), cause }
     }
 
     /// Damage found in `path`.

@@ -109,19 +109,19 @@ pub enum ExportError {
         free: u64,
     },
     /// The operating system refused while the folder was written.
-    #[error("{path}: {source}; nothing is left of the export: if the disk is full, make room, and run it again")]
+    #[error("{path}: {cause}; nothing is left of the export: if the disk is full, make room, and run it again")]
     Write {
         /// The file or folder concerned.
         path: PathBuf,
         /// What the operating system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
 }
 
 impl ExportError {
     /// An error of writing `path`.
-    fn write(path: &Path, source: std::io::Error) -> Self {
-        Self::Write { path: path.to_owned(), source }
+    fn write(path: &Path, cause: std::io::Error) -> Self {
+        Self::Write { path: path.to_owned(), cause }
     }
 }
 

@@ -32,14 +32,14 @@ pub enum ProvisionError {
         known: String,
     },
     /// The disk said no.
-    #[error("cannot {action} {path}: {source}")]
+    #[error("cannot {action} {path}: {cause}")]
     Io {
         /// What was tried, such as `write`.
         action: &'static str,
         /// Where.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The disk is too full to begin.
     #[error("not enough disk space for {what}: {} needed under {path}, {} free; free some, or set AGENT0_CACHE to a folder on another disk", human_bytes(*needed), human_bytes(*free))]
@@ -177,7 +177,7 @@ impl ProvisionError {
     /// For `map_err`: an i/o error while doing `action` at `path`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| Self::Io { action, path, source }
+        move |cause| Self::Io { action, path, cause }
     }
 
     /// A fault of one source of a model.
