@@ -3,7 +3,8 @@
 
 Each run is one `agent0 evolve`, each score one `agent0 eval`: greedy, with the tool unless the run had none, on questions that nothing was chosen by
 (GSM8K without the 160 rows of development, and problems made by `probe.py` with a seed of their own). Other benchmarks are asked before the runs and
-after their last iteration. Everything lies in one folder; killed, the same command goes on, and what is there is not done again.
+after their last iteration. At the end it writes the tables of the runs and of the ablations (`runs.md`, `ablations.md`; also .json and .svg).
+Everything lies in one folder; killed, the same command goes on, and what is there is not done again.
 
     python3 bench/results.py results --fresh fresh.jsonl                       # everything, about 17 hours on two cores
     python3 bench/results.py results --fresh fresh.jsonl --only seed-1         # one run and its scores

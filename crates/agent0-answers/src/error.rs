@@ -6,7 +6,7 @@
 pub enum AnswerError {
     /// The sandbox in which the grader runs failed.
     #[error("comparing answers: the sandbox failed: {0}")]
-    Sandbox(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Sandbox(Box<dyn std::error::Error + Send + Sync>),
     /// The grader did not come up inside the sandbox.
     #[error(
         "comparing answers: math-verify does not start in the sandbox ({status}): {said}; it needs Python 3.10 or newer with the package \

@@ -41,6 +41,7 @@ pub use dataset::{Dataset, cached_dataset, obtain_dataset};
 pub use digest::{file_sha256, hex, sha256_text};
 pub use error::ProvisionError;
 pub use model::{cached_model, obtain_model, verify_model};
+pub use model_files::is_plain;
 pub use progress::{Event, Progress, human_bytes};
 pub use python_env::{PythonEnv, PythonOutlook, python_env, python_outlook};
 pub use registry::{HubFile, ModelEntry, WheelParts, find_model, models};

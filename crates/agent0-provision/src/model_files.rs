@@ -69,7 +69,7 @@ pub(crate) fn inventory(all: &[RepoFile]) -> String {
 }
 
 /// Whether `name` names a file in the folder itself, on every system and in an address, and is not hidden.
-pub(crate) fn is_plain(name: &str) -> bool {
+pub fn is_plain(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 

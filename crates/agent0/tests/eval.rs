@@ -166,6 +166,7 @@ fn bad_input_is_named_before_any_work_is_done() {
     let misused = |args: &[&str], words: &[&str]| ended(2, args, words);
     refused(&["--data", "bad.jsonl"], &["row 5 (sum-1)", "row 6 (no-answer)", "row 7 (wrong-letter)", "--keep-going"]);
     refused(&["--data", "empty.jsonl"], &["empty.jsonl"]);
+    refused(&["--data", "none.jsonl"], &["none.jsonl"]);
     refused(&["--data", "mine=none.jsonl"], &["cannot read none.jsonl: No such file"]);
     misused(&["--bench", "gsm9k"], &["gsm9k", "gsm8k"]);
     misused(&[], &["--bench", "--data"]);

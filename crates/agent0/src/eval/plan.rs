@@ -5,7 +5,7 @@ use std::path::Path;
 
 use agent0_eval::{Benchmark, EvalError, EvalPrompts, Exam, Loaded, Overrides, Preset, Protocol, benchmarks, find_benchmark};
 use agent0_evolve::config::Prompts;
-use agent0_provision::Cache;
+use agent0_provision::{Cache, is_plain};
 use anyhow::{Context, bail};
 
 use crate::cli::{EvalArgs, EvalPreset, ToolUse, Usage};
@@ -98,12 +98,13 @@ fn sources(args: &EvalArgs) -> anyhow::Result<Vec<Source<'_>>> {
     }
     let mut sources = Vec::new();
     for data in &args.data {
-        let prefixed = data.split_once('=').filter(|(name, _)| is_name(name) && !Path::new(data).exists());
+        let prefixed = data.split_once('=').and_then(|(name, file)| match find_benchmark(name) {
+            Ok(benchmark) => Some(Source::File(benchmark, Path::new(file))),
+            Err(_) if is_plain(name) && !Path::new(data).exists() => Some(Source::Own(Some(name), Path::new(file))),
+            Err(_) => None,
+        });
         sources.push(match (prefixed, named.as_slice(), args.data.len()) {
-            (Some((name, file)), ..) => match find_benchmark(name) {
-                Ok(benchmark) => Source::File(benchmark, Path::new(file)),
-                Err(_) => Source::Own(Some(name), Path::new(file)),
-            },
+            (Some(source), ..) => source,
             // One benchmark and one file: the file is the benchmark's.
             (None, [benchmark], 1) => Source::File(benchmark, Path::new(data)),
             _ => Source::Own(None, Path::new(data)),
@@ -121,11 +122,6 @@ fn sources(args: &EvalArgs) -> anyhow::Result<Vec<Source<'_>>> {
         bail!(Usage(format!("`{}` is named twice; give each file a name of its own (--data NAME=FILE)", twice[0])));
     }
     Ok(sources)
-}
-
-/// Whether results can be called so: the name becomes part of a file's.
-fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
 
 /// The questions, unless rows are wrong and the user did not say to go on. Warns of a copy that is not what was published.
