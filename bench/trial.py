@@ -6,6 +6,9 @@ It takes the settings of a run (`config.toml` in its folder), changes them as to
     python3 bench/trial.py --config runs/seed-1/config.toml --model model.gguf --tokenizer tokenizer.json --score gsm8k.jsonl probe.jsonl \\
         --out trials --name step-2e-4 --set executor.learning_rate=2e-4 --set iterations=2
 
+With `--tasks` nobody writes tasks: the executor learns from these, by its own votes or by their true answers (`--labels true`). That bounds what a better
+curriculum could bring.
+
 What differs from the program: bf16 in place of 8 bits, other random numbers, a coarser grader, the ratio is always 1 (one update a step), and THE
 MODEL'S PROGRAMS RUN WITHOUT A SANDBOX: only on a machine that may be lost. Several trials at once fill a GPU better than one.
 
@@ -113,20 +116,22 @@ def mean(values) -> float | None:
 class Trial:
     """One run. Every step and score is a line of JSON in `log`."""
 
-    def __init__(self, config: dict, model: Model, codec: Codec, roller: Roller, log, questions: dict[str, list[dict]]):
+    def __init__(self, config: dict, model: Model, codec: Codec, roller: Roller, log, questions: dict[str, list[dict]], given: list[dict], labels: str):
         self.config, self.codec, self.roller, self.log, self.questions = config, codec, roller, log, questions
+        self.given, self.labels = given, labels
         self.random = random.Random(config["seed"])
         torch.manual_seed(config["seed"])
         self.curriculum, self.executor = (Agent(model, config, 2 * config["seed"] + agent) for agent in (0, 1))
-        self.begun = time.monotonic()
+        self.begun, self.iteration = time.monotonic(), 0
 
     def run(self) -> None:
-        self.iteration = 0
-        self.score()
         for self.iteration in range(1, self.config["iterations"] + 1):
             frontier, seen = [], set()
-            self.curriculum_phase(frontier, seen)
-            self.build_frontier(frontier, seen)
+            if self.given:
+                self.label(frontier)
+            else:
+                self.curriculum_phase(frontier, seen)
+                self.build_frontier(frontier, seen)
             self.executor_phase(frontier)
             self.score()
 
@@ -164,6 +169,18 @@ class Trial:
             for question, group in zip(questions, self.answer(questions, config["samples"])):
                 self.keep(frontier, question, *vote([t.answer for t in group]))
         self.tell("frontier", written=written, size=len(frontier), examples=[list(map(str, task)) for task in frontier[:6]])
+
+    def label(self, frontier: list) -> None:
+        """The given tasks, all of them with their true answers or those that a frontier takes with their votes."""
+        if self.labels == "true":
+            frontier += [(row["question"], str(row["answer"]), 1.0) for row in self.given]
+            return
+        groups, right = self.answer([row["question"] for row in self.given], self.config["frontier"]["samples"]), []
+        for row, group in zip(self.given, groups):
+            label, p = vote([t.answer for t in group])
+            if self.keep(frontier, row["question"], label, p):
+                right.append(same(label, str(row["answer"])))
+        self.tell("frontier", written=len(self.given), size=len(frontier), right=mean(right), **self.of_answers(groups))
 
     def executor_phase(self, frontier: list) -> None:
         phase = self.config["executor"]
@@ -235,6 +252,11 @@ class Trial:
         print(json.dumps(line), file=self.log, flush=True)
 
 
+def read_rows(path: str) -> list[dict]:
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
 def settings(path: str, changes: list[str]) -> dict:
     """A run's settings with `a.b=value` changes to keys that exist."""
     with open(path, "rb") as file:
@@ -261,6 +283,9 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="GGUF of a Qwen2 model")
     parser.add_argument("--tokenizer", required=True, help="its tokenizer.json")
     parser.add_argument("--score", nargs="*", default=[], metavar="FILE", help="questions to score the executor by: {id, question, answer}")
+    parser.add_argument("--untrained", action="store_true", help="score it before all training too")
+    parser.add_argument("--tasks", metavar="FILE", help="tasks to learn from in place of written ones: {question, answer}")
+    parser.add_argument("--labels", choices=["vote", "true"], default="vote", help="of these tasks")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another setting")
     parser.add_argument("--out", required=True, help="the folder for NAME.jsonl")
     parser.add_argument("--name", required=True, help="what to call it")
@@ -271,15 +296,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         tool = Tool(os.path.join(folder, "tool"))
         try:
-            questions = {}
-            for path in args.score:
-                with open(path, encoding="utf-8") as file:
-                    questions[os.path.splitext(os.path.basename(path))[0]] = [json.loads(line) for line in file]
+            questions = {os.path.splitext(os.path.basename(path))[0]: read_rows(path) for path in args.score}
+            given = read_rows(args.tasks) if args.tasks else []
             model, codec = Model(args.model, args.device), Codec(args.tokenizer)
             roller = Roller(codec, Sampler(model, args.slots, 1792, 8), tool, 4)
             os.makedirs(args.out, exist_ok=True)
             with open(os.path.join(args.out, f"{args.name}.jsonl"), "w", encoding="utf-8") as log:
-                Trial(config, model, codec, roller, log, questions).run()
+                trial = Trial(config, model, codec, roller, log, questions, given, args.labels)
+                if args.untrained:
+                    trial.score()
+                trial.run()
         finally:
             tool.close()
 
