@@ -33,7 +33,7 @@ pub struct LocalOptions {
     pub threads: Option<usize>,
     /// Instruction set; the best one there is by default.
     pub isa: Option<Isa>,
-    /// Format of the frozen weights; 8 bits by default, f32 is the reference.
+    /// Format of the frozen weights; bytes by default, f32 is the reference.
     pub dtype: Option<Dtype>,
     /// Memory to do with, in bytes; what is free by default. The options below are made smaller where they do not fit, which
     /// [`EngineInfo::notes`] says.

@@ -2,13 +2,12 @@
 //!
 //! Words of two bf16 are multiplied by the bf16 dot product where there is one; elsewhere they are widened to `f32` in
 //! registers, which is exact, and added as the dot product adds them: the upper half first, each sum rounded. Bytes are
-//! multiplied by the 8-bit dot product where there is one, elsewhere as 16-bit numbers; their integer sums are exact.
+//! multiplied by the 8-bit dot product where there is one, elsewhere in pairs to 16-bit sums; all sums are exact.
 //!
 //! So all instruction sets that fuse multiply-adds give the same bits. (The bf16 dot product takes numbers below the normal
 //! ones, 1e-38, for zero; no sum that is itself normal shows it.)
 #![allow(unsafe_code)]
 
-use super::bytes::GROUP_ROWS;
 use super::packed::Dtype;
 use super::tile::{Arithmetic, GroupArithmetic, Kernel, Tiles, tiles, tiles_of_groups};
 use crate::cpu::{Isa, multiply_add};
@@ -150,7 +149,6 @@ impl GroupArithmetic for Q8 {
     type Sum = [i32; 4];
     type A = [i32; 4];
     type B = [u32; 4];
-    const GROUP_WORDS: usize = GROUP_ROWS;
 
     #[inline(always)]
     unsafe fn start(from: *const u32) -> [i32; 4] {
@@ -182,7 +180,7 @@ impl GroupArithmetic for Q8 {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Arithmetic, GROUP_ROWS, GroupArithmetic, Kernel, Tiles, tiles, tiles_of_groups};
+    use super::{Arithmetic, GroupArithmetic, Kernel, Tiles, tiles, tiles_of_groups};
     use std::arch::x86_64::*;
 
     pub(super) static AVX2_F32: Kernel =
@@ -370,30 +368,25 @@ mod x86 {
         };
     }
 
-    /// Bytes as 16-bit numbers, those at even and at odd places: two multiplications of pairs for four products. Those of
-    /// activations have been widened when they were packed.
-    macro_rules! widened_bytes {
-        ($vector:ty, $load:ident, $splat:ident, $right:ident, $and:ident, $madd:ident, $add:ident) => {
-            type A = ($vector, $vector);
-            type B = ($vector, $vector);
-            const GROUP_WORDS: usize = 2 * GROUP_ROWS;
+    /// Bytes multiplied and added in pairs, to 16 bits, and those sums in pairs to 32 (see `bytes` for why none is too large).
+    macro_rules! paired_bytes {
+        ($vector:ty, $load:ident, $splat:ident, $ones:ident, $pairs:ident, $madd:ident, $add:ident) => {
+            type A = $vector;
+            type B = $vector;
             #[inline(always)]
-            unsafe fn broadcast(a: *const u32) -> Self::A {
-                // SAFETY: the caller vouches for the instruction set and the pointer, behind which the odd places are a row of words on.
-                unsafe { ($splat(a.cast::<i32>().read_unaligned()), $splat(a.add(GROUP_ROWS).cast::<i32>().read_unaligned())) }
-            }
-            #[inline(always)]
-            unsafe fn weights(b: *const u32) -> Self::B {
+            unsafe fn broadcast(a: *const u32) -> $vector {
                 // SAFETY: the caller vouches for the instruction set and the pointer.
-                unsafe {
-                    let words = $load(b.cast());
-                    ($and(words, $splat(0x00ff_00ff)), $right::<8>(words))
-                }
+                unsafe { $splat(a.cast::<i32>().read_unaligned()) }
             }
             #[inline(always)]
-            unsafe fn accumulate(sum: $vector, a: Self::A, b: Self::B) -> $vector {
+            unsafe fn weights(b: *const u32) -> $vector {
+                // SAFETY: the caller vouches for the instruction set and the pointer.
+                unsafe { $load(b.cast()) }
+            }
+            #[inline(always)]
+            unsafe fn accumulate(sum: $vector, a: $vector, b: $vector) -> $vector {
                 // SAFETY: the caller vouches for the instruction set.
-                unsafe { $add($add(sum, $madd(a.0, b.0)), $madd(a.1, b.1)) }
+                unsafe { $add(sum, $madd($pairs(b, a), $ones(1))) }
             }
         };
     }
@@ -401,15 +394,15 @@ mod x86 {
     #[rustfmt::skip]
     impl GroupArithmetic for Avx2Q8 {
         byte_sums!(Avx2F32, __m256i, __m256, _mm256_set1_epi32, _mm256_cvtepi32_ps, _mm256_mul_ps, _mm256_fmadd_ps);
-        widened_bytes!(__m256i, _mm256_loadu_si256, _mm256_set1_epi32, _mm256_srli_epi16,
-            _mm256_and_si256, _mm256_madd_epi16, _mm256_add_epi32);
+        paired_bytes!(__m256i, _mm256_loadu_si256, _mm256_set1_epi32, _mm256_set1_epi16,
+            _mm256_maddubs_epi16, _mm256_madd_epi16, _mm256_add_epi32);
     }
 
     #[rustfmt::skip]
     impl GroupArithmetic for Avx512Q8 {
         byte_sums!(Avx512F32, __m512i, __m512, _mm512_set1_epi32, _mm512_cvtepi32_ps, _mm512_mul_ps, _mm512_fmadd_ps);
-        widened_bytes!(__m512i, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_srli_epi16,
-            _mm512_and_si512, _mm512_madd_epi16, _mm512_add_epi32);
+        paired_bytes!(__m512i, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_set1_epi16,
+            _mm512_maddubs_epi16, _mm512_madd_epi16, _mm512_add_epi32);
     }
 
     #[rustfmt::skip]
@@ -417,7 +410,6 @@ mod x86 {
         byte_sums!(Avx512F32, __m512i, __m512, _mm512_set1_epi32, _mm512_cvtepi32_ps, _mm512_mul_ps, _mm512_fmadd_ps);
         type A = __m512i;
         type B = __m512i;
-        const GROUP_WORDS: usize = GROUP_ROWS;
         #[inline(always)]
         unsafe fn broadcast(a: *const u32) -> __m512i {
             // SAFETY: the caller vouches for the instruction set and the pointer.

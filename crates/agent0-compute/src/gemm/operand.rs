@@ -2,12 +2,11 @@
 //!
 //! Rows go in blocks as high as a tile. Packed, a block is `[step][row]` words (see `packed` for words and steps), so that a tile
 //! reads one short stream; `f32` rows may also be read where they are, which pays when there is little to multiply with.
-//! In 8 bits a block is `[row][step]`, a step being a group: sixteen words of bytes, the scale, and `-128 * sum of bytes`, which
-//! takes back the 128 that the weights' bytes have too much. Where a kernel multiplies 16-bit numbers, two words stand for one of
-//! bytes: sixteen with the bytes at even places, then sixteen with those at odd ones.
+//! In 8 bits a block is `[row][step]`, a step being a group: sixteen words of bytes, the scale, and `-64 * sum of bytes`, which
+//! takes back the 64 that the weights' bytes have too much.
 #![allow(unsafe_code)]
 
-use super::bytes::{GROUP, GROUP_ROWS, quantize};
+use super::bytes::{GROUP, GROUP_ROWS, WEIGHT, quantize_activations};
 use super::packed::{Dtype, PANEL, PackedMatrix};
 use super::tile::{Kernel, MAX_ROWS};
 use crate::bf16;
@@ -70,7 +69,6 @@ impl<'a> Operand<'a> {
                 match dtype {
                     Dtype::F32 => pack_f32(cx, rows, &x[first * ld..], ld, k, to),
                     Dtype::Bf16 => pack_bf16(cx, rows, &x[first * ld..], ld, k, to),
-                    Dtype::Q8 if step_words > GROUP_ROWS + 2 => pack_q8_widened(cx, rows, &x[first * ld..], ld, k, to),
                     Dtype::Q8 => pack_q8(cx, rows, &x[first * ld..], ld, k, to),
                 }
             }
@@ -102,7 +100,6 @@ impl<'a> Operand<'a> {
 simd!(fn pack_f32(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) = pack_f32_body);
 simd!(fn pack_bf16(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) = pack_bf16_body);
 simd!(fn pack_q8(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) = pack_q8_body);
-simd!(fn pack_q8_widened(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) = pack_q8_widened_body);
 
 #[inline(always)]
 fn pack_f32_body(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) {
@@ -132,43 +129,16 @@ fn pack_bf16_body(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) {
 
 #[inline(always)]
 fn pack_q8_body(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) {
-    pack_groups::<GROUP_ROWS>(rows, x, ld, k, to, |words| words);
-}
-
-#[inline(always)]
-fn pack_q8_widened_body(rows: usize, x: &[f32], ld: usize, k: usize, to: &mut [u32]) {
-    // The two bytes of `word` that are lowest in their halves, as 16-bit numbers.
-    let widen = |word: u32| (word as i8 as u32 & 0xffff) | (((word >> 16) as i8 as u32) << 16);
-    pack_groups::<{ 2 * GROUP_ROWS }>(rows, x, ld, k, to, |words| {
-        let mut widened = [0; 2 * GROUP_ROWS];
-        let (even, odd) = widened.split_at_mut(GROUP_ROWS);
-        for ((even, odd), word) in even.iter_mut().zip(odd).zip(words) {
-            (*even, *odd) = (widen(word), widen(word >> 8));
-        }
-        widened
-    });
-}
-
-/// Packs rows group by group; `order` gives the words to store.
-#[inline(always)]
-fn pack_groups<const WORDS: usize>(
-    rows: usize,
-    x: &[f32],
-    ld: usize,
-    k: usize,
-    to: &mut [u32],
-    order: impl Fn([u32; GROUP_ROWS]) -> [u32; WORDS],
-) {
-    let mut groups = to.chunks_exact_mut(WORDS + 2);
+    let mut groups = to.chunks_exact_mut(GROUP_ROWS + 2);
     for row in 0..rows {
         for (x, to) in x[row * ld..row * ld + k].chunks(GROUP).zip(&mut groups) {
             let bytes = match x.first_chunk() {
-                Some(x) => quantize(x),
-                None => quantize(&std::array::from_fn(|i| x.get(i).copied().unwrap_or(0.0))),
+                Some(x) => quantize_activations(x),
+                None => quantize_activations(&std::array::from_fn(|i| x.get(i).copied().unwrap_or(0.0))),
             };
-            to[..WORDS].copy_from_slice(&order(bytes.words));
-            to[WORDS] = bytes.scale.to_bits();
-            to[WORDS + 1] = (-128 * bytes.sum) as u32;
+            to[..GROUP_ROWS].copy_from_slice(&bytes.words);
+            to[GROUP_ROWS] = bytes.scale.to_bits();
+            to[GROUP_ROWS + 1] = (-WEIGHT * bytes.sum) as u32;
         }
     }
 }

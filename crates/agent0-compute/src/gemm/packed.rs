@@ -14,7 +14,7 @@
 //! stream. Every row of words starts at a 64-byte boundary. Outputs past `n` and an odd last `k` are filled with zeros.
 //!
 //! In 8 bits a step is a *group* of 64 neighbours along `k`: sixteen rows of words, each of four bytes 16 apart, then a
-//! row of scales. A byte holds `q + 128`, its weight is `q * scale`:
+//! row of scales. A byte holds `q + 64`, its weight is `q * scale`:
 //!
 //! ```text
 //!   step 0    | n0  k0,k16,k32,k48  | n1  k0,k16,k32,k48  | .. | n47 k0,k16,k32,k48  |
@@ -29,7 +29,7 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use super::bytes::{GROUP, GROUP_ROWS, quantize, weight_byte, weight_word};
+use super::bytes::{GROUP, GROUP_ROWS, quantize_weights, weight_byte, weight_word};
 use crate::bf16;
 use crate::buffer::AlignedBuffer;
 use crate::pool::Compute;
@@ -50,7 +50,7 @@ pub enum Dtype {
     F32,
     /// The upper half of it: 8 bits of precision, half of the memory traffic.
     Bf16,
-    /// Signed bytes with a scale for every 64 inputs, for weights and, in a product, for activations too.
+    /// Signed bytes with a scale for every 64 inputs: weights of 7 bits and, in a product, activations of 8.
     Q8,
 }
 
@@ -254,7 +254,7 @@ impl Panel<'_> {
                     Dtype::Q8 => {
                         for (group, words) in words.chunks_exact_mut((GROUP_ROWS + 1) * width).enumerate() {
                             let at = (first / (GROUP_ROWS + 1) + group) * GROUP;
-                            let bytes = quantize(&std::array::from_fn(|i| value(at + i)));
+                            let bytes = quantize_weights(&std::array::from_fn(|i| value(at + i)));
                             let row = |row| if row < GROUP_ROWS { weight_word(bytes.words[row]) } else { bytes.scale.to_bits() };
                             fill_column(words, width, j, row);
                         }

@@ -4,19 +4,27 @@ use super::*;
 use crate::cpu::Isa;
 use crate::testing::{noise, on_all};
 
-/// A row along `k` as a product sees it.
+/// A row of activations along `k` as a product sees it.
 fn rounded(row: &[f32], dtype: Dtype) -> Vec<f32> {
+    rounded_to(127.0, row, dtype)
+}
+
+/// A row of weights.
+fn rounded_weights(row: &[f32], dtype: Dtype) -> Vec<f32> {
+    rounded_to(64.0, row, dtype)
+}
+
+fn rounded_to(largest_byte: f32, row: &[f32], dtype: Dtype) -> Vec<f32> {
+    let rounded_group = |group: &[f32]| {
+        let largest = group.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+        let inverse = if largest > 0.0 { largest_byte / largest } else { 0.0 };
+        group.iter().map(|x| (x * inverse).round_ties_even() * (largest / largest_byte)).collect::<Vec<_>>()
+    };
     match dtype {
         Dtype::F32 => row.to_vec(),
         Dtype::Bf16 => row.iter().map(|&x| half::bf16::from_f32(x).to_f32()).collect(),
         Dtype::Q8 => row.chunks(64).flat_map(rounded_group).collect(),
     }
-}
-
-fn rounded_group(group: &[f32]) -> Vec<f32> {
-    let largest = group.iter().fold(0.0f32, |m, x| m.max(x.abs()));
-    let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-    group.iter().map(|x| (x * inverse).round_ties_even() * (largest / 127.0)).collect()
 }
 
 const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::Bf16, Dtype::Q8];
@@ -52,7 +60,7 @@ fn products_match_an_f64_reference() {
                     gemm(&cx, m, &x, ldx, &packed, &mut y, ldy, write);
                     let xs: Vec<Vec<f32>> = x.chunks(ldx).map(|row| rounded(&row[..k], dtype)).collect();
                     let half = |w: &[f32]| w.iter().map(|w| 0.5 * w).collect::<Vec<_>>();
-                    let ws: Vec<Vec<f32>> = w.chunks(k).map(|row| rounded(&half(row), dtype)).collect();
+                    let ws: Vec<Vec<f32>> = w.chunks(k).map(|row| rounded_weights(&half(row), dtype)).collect();
                     for (at, (&y, &before)) in y.iter().zip(&before).enumerate() {
                         let (i, j) = (at / ldy, at % ldy);
                         if j >= n {
@@ -139,6 +147,20 @@ fn long_inputs_go_through_in_passes() {
 }
 
 #[test]
+fn sums_of_the_largest_bytes_are_exact() {
+    let k = 128;
+    for isa in Isa::available() {
+        let cx = Compute::new(1, isa);
+        for (x, w) in [(1.0, 1.0), (-1.0, 1.0), (1.0, -1.0)] {
+            let packed = PackedMatrix::pack(&cx, &vec![w * 64.0; 50 * k], 50, k, k, 1, 1.0, Dtype::Q8);
+            let mut y = vec![0.0; 9 * 50];
+            gemm(&cx, 9, &vec![x * 127.0; 9 * k], k, &packed, &mut y, 50, Write::Set);
+            assert!(y.iter().all(|&y| y == x * w * 64.0 * 127.0 * k as f32), "{isa} {x} {w}: {}", y[0]);
+        }
+    }
+}
+
+#[test]
 fn empty_products_are_defined() {
     let cx = Compute::new(1, Isa::detect());
     let none = PackedMatrix::pack(&cx, &[], 3, 0, 0, 1, 1.0, Dtype::Bf16);
@@ -187,7 +209,7 @@ fn packing_keeps_the_values() {
         let mut rows = Vec::new();
         for i in 0..n {
             packed.read_row(i, &mut row);
-            let expected = rounded(&w[i * k..(i + 1) * k].iter().map(|w| 2.0 * w).collect::<Vec<_>>(), dtype);
+            let expected = rounded_weights(&w[i * k..(i + 1) * k].iter().map(|w| 2.0 * w).collect::<Vec<_>>(), dtype);
             assert_eq!(row, expected);
             repacked.read_row(i, &mut other);
             assert_eq!(row, other);
@@ -196,7 +218,7 @@ fn packing_keeps_the_values() {
         for j in [0, k / 2, k - 1] {
             let stored: Vec<f32> = rows.iter().map(|row| row[j]).collect();
             transposed.read_row(j, &mut column);
-            assert_eq!(column, rounded(&stored, dtype));
+            assert_eq!(column, rounded_weights(&stored, dtype));
         }
     }
 }

@@ -162,14 +162,12 @@ pub(crate) trait GroupArithmetic {
     type A: Copy;
     /// A vector of words of four unsigned bytes of weights.
     type B: Copy;
-    /// Words of a group of activations: those of bytes, or all of 16-bit numbers (see `operand`).
-    const GROUP_WORDS: usize;
     /// Words of a row's activations in a step: the group, its scale and its start.
-    const STEP_WORDS: usize = Self::GROUP_WORDS + 2;
+    const STEP_WORDS: usize = GROUP_ROWS + 2;
 
     /// The same start in all lanes.
     unsafe fn start(from: *const u32) -> Self::Sum;
-    /// The four numbers that belong to the bytes of a word, the first of them (or the first two) at `a`.
+    /// The four numbers of the word at `a`.
     unsafe fn broadcast(a: *const u32) -> Self::A;
     unsafe fn weights(b: *const u32) -> Self::B;
     /// `sum + ` the four products of each lane.
@@ -215,8 +213,7 @@ unsafe fn tile_of_groups<T: GroupArithmetic, const ROWS: usize, const VECTORS: u
         let b_word = t.b_step / (GROUP_ROWS + 1);
         let (mut a, mut b, mut next) = (t.a, t.b, t.next);
         for _ in 0..t.steps {
-            let mut sums: [[T::Sum; VECTORS]; ROWS] =
-                std::array::from_fn(|row| [T::start(a.add(row * t.a_row + T::GROUP_WORDS + 1)); VECTORS]);
+            let mut sums: [[T::Sum; VECTORS]; ROWS] = std::array::from_fn(|row| [T::start(a.add(row * t.a_row + GROUP_ROWS + 1)); VECTORS]);
             for word in 0..GROUP_ROWS {
                 let b = b.add(word * b_word);
                 let weights: [T::B; VECTORS] = std::array::from_fn(|v| T::weights(b.add(v * lanes)));
@@ -235,7 +232,7 @@ unsafe fn tile_of_groups<T: GroupArithmetic, const ROWS: usize, const VECTORS: u
             let scales = b.add(GROUP_ROWS * b_word);
             let weights: [_; VECTORS] = std::array::from_fn(|v| T::Float::weights(scales.add(v * lanes)));
             for row in 0..ROWS {
-                let scale = T::Float::broadcast(a.add(row * t.a_row + T::GROUP_WORDS));
+                let scale = T::Float::broadcast(a.add(row * t.a_row + GROUP_ROWS));
                 for v in 0..VECTORS {
                     totals[row][v] = T::scale(totals[row][v], sums[row][v], scale, weights[v]);
                 }
