@@ -4,8 +4,8 @@
 //! which is exact; only the sums of groups are multiplied by their scales and added up in `f32`.
 //!
 //! Activations have `q` in -127..=127, weights in -64..=64. With the 64 that is added to them when they are stored, two products of
-//! a weight and an activation are at most 2 * 128 * 127 = 32,512 together: just what a 16-bit sum holds, and processors
-//! without an 8-bit dot product multiply bytes in pairs to such sums. It makes them half as fast again as 8 bits of weight would.
+//! a weight and an activation are at most 2 * 128 * 127 = 32,512 together, which 16 bits hold: processors without an 8-bit dot
+//! product sum pairs of products in 16 bits, and are half as fast again as with weights of 8 bits.
 
 /// Elements along `k` that share a scale.
 pub(crate) const GROUP: usize = 64;
