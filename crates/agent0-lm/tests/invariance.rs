@@ -194,7 +194,7 @@ async fn fingerprint(subject: &Subject, cases: &[Case]) -> u64 {
 }
 
 /// Results that are published with their commands can be repeated to the digit on another processor as long as these numbers stay.
-/// They were recorded with AVX2, and aarch64 gives them too; a change of the order in which anything is summed changes them, and those results.
+/// They were recorded with AVX2; a change of the order in which anything is summed changes them, and those results.
 #[tokio::test]
 async fn every_processor_that_fuses_multiply_adds_gives_the_recorded_bits() {
     let cases = cases(&mut Random(5));
