@@ -69,8 +69,8 @@ pub struct EngineInfo {
     pub context: usize,
     /// Number of vocabulary entries.
     pub vocab: usize,
-    /// What decides the bits of a result besides the model: the format of the weights, and `unfused` where multiply-adds are
-    /// rounded twice. Such as `q8` or `q8 unfused`.
+    /// What decides the bits of a result besides the model: the format of the weights, with what tells it from an earlier one of
+    /// that name, and `unfused` where multiply-adds are rounded twice. Such as `bf16` or `q8 w7 unfused`.
     pub numerics: String,
     /// What computes, for reports, such as `avx512-bf16, 2 threads`. Decides no bits.
     pub processor: String,

@@ -101,7 +101,7 @@ impl LocalEngine {
             model: model.config.name.clone(),
             context: model.context.min(plan.blocks * KV_BLOCK),
             vocab: model.config.vocab,
-            numerics: format!("{}{}", dtype_name(dtype), if isa.fuses() { "" } else { " unfused" }),
+            numerics: format!("{}{}", numbers(dtype), if isa.fuses() { "" } else { " unfused" }),
             processor: format!("{isa}, {threads} thread{}", if threads == 1 { "" } else { "s" }),
             notes: plan.note.into_iter().collect(),
         };
@@ -135,11 +135,13 @@ impl LocalEngine {
     }
 }
 
-fn dtype_name(dtype: Dtype) -> &'static str {
+/// What numbers a format gives. Runs and evaluations go on only where it is what it was, so it changes with the numbers.
+fn numbers(dtype: Dtype) -> &'static str {
     match dtype {
         Dtype::F32 => "f32",
         Dtype::Bf16 => "bf16",
-        Dtype::Q8 => "q8",
+        // Weights of 7 bits; `q8` alone had 8.
+        Dtype::Q8 => "q8 w7",
     }
 }
 

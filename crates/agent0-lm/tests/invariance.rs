@@ -194,7 +194,8 @@ async fn fingerprint(subject: &Subject, cases: &[Case]) -> u64 {
 }
 
 /// Results that are published with their commands can be repeated to the digit on another processor as long as these numbers stay.
-/// They were recorded with AVX2; a change of the order in which anything is summed changes them, and those results.
+/// They were recorded with AVX2; a change of the order in which anything is summed changes them, and those results. What the engine says of its
+/// numbers must change with them, or runs and evaluations go on with others than they began with.
 #[tokio::test]
 async fn every_processor_that_fuses_multiply_adds_gives_the_recorded_bits() {
     let cases = cases(&mut Random(5));
@@ -207,9 +208,11 @@ async fn every_processor_that_fuses_multiply_adds_gives_the_recorded_bits() {
     for isa in Isa::available().into_iter().filter(|isa| isa.fuses()) {
         for (name, recorded) in recorded {
             let mut got = [0; DTYPES.len()];
-            for (dtype, got) in DTYPES.into_iter().zip(&mut got) {
+            for ((dtype, numerics), got) in DTYPES.into_iter().zip(["f32", "bf16", "q8 w7"]).zip(&mut got) {
                 let options = LocalOptions { isa: Some(isa), dtype: Some(dtype), threads: Some(1), ..Default::default() };
-                *got = fingerprint(&Subject::open(name, &options).await, &cases).await;
+                let subject = Subject::open(name, &options).await;
+                assert_eq!(subject.engine.info().numerics, numerics);
+                *got = fingerprint(&subject, &cases).await;
             }
             assert_eq!(got, recorded, "{name} {isa} {DTYPES:?}: {got:#018x?}");
         }
