@@ -2,13 +2,16 @@
 
 use std::fmt;
 
-/// An instruction-set level. Each includes the ones before it, so levels compare with `<`.
+/// An instruction-set level. Levels compare with `<`: a higher one is at least as fast. Each includes the ones before it, but for
+/// AVX-VNNI, which laptops have in place of AVX-512, and few processors beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
     /// What the compilation target guarantees (SSE2 on x86-64, NEON on AArch64).
     Portable,
     /// AVX2 with fused multiply-add.
     Avx2,
+    /// AVX2 with the dot product of bytes (AVX-VNNI).
+    Avx2Vnni,
     /// AVX-512 F, BW, VL and DQ.
     Avx512,
     /// AVX-512 with the dot product of bytes (VNNI).
@@ -18,37 +21,45 @@ pub enum Isa {
 }
 
 impl Isa {
+    const ALL: [Isa; 6] = [Isa::Portable, Isa::Avx2, Isa::Avx2Vnni, Isa::Avx512, Isa::Avx512Vnni, Isa::Avx512Bf16];
+
     /// The highest level of this processor.
     pub fn detect() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::is_x86_feature_detected as has;
-            if !(has!("avx2") && has!("fma")) {
-                return Isa::Portable;
-            }
-            if !(has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("avx512dq")) {
-                return Isa::Avx2;
-            }
-            match (has!("avx512vnni"), has!("avx512bf16")) {
-                (true, true) => Isa::Avx512Bf16,
-                (true, false) => Isa::Avx512Vnni,
-                (false, _) => Isa::Avx512,
-            }
+        Isa::Avx512Bf16.lowered()
+    }
+
+    /// The highest level of this processor that is no higher than this one.
+    pub fn lowered(self) -> Self {
+        Self::available().into_iter().rfind(|&isa| isa <= self).unwrap_or(Isa::Portable)
+    }
+
+    /// Every level this processor has, lowest first.
+    pub fn available() -> Vec<Self> {
+        Self::ALL.into_iter().filter(|isa| isa.is_available()).collect()
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn is_available(self) -> bool {
+        use std::arch::is_x86_feature_detected as has;
+        match self {
+            Isa::Portable => true,
+            Isa::Avx2 => has!("avx2") && has!("fma"),
+            Isa::Avx2Vnni => Isa::Avx2.is_available() && has!("avxvnni"),
+            Isa::Avx512 => Isa::Avx2.is_available() && has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("avx512dq"),
+            Isa::Avx512Vnni => Isa::Avx512.is_available() && has!("avx512vnni"),
+            Isa::Avx512Bf16 => Isa::Avx512Vnni.is_available() && has!("avx512bf16"),
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        Isa::Portable
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn is_available(self) -> bool {
+        self == Isa::Portable
     }
 
     /// Whether a product and the sum it is added to are rounded once, together. All levels that do so give the same bits in
     /// everything; portable code rounds twice where the compilation target has no instruction for it, and gives others.
     pub fn fuses(self) -> bool {
         self >= Isa::Avx2 || PORTABLE_FUSES
-    }
-
-    /// Every level this processor has, lowest first.
-    pub fn available() -> Vec<Self> {
-        let best = Self::detect();
-        [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni, Isa::Avx512Bf16].into_iter().filter(|&isa| isa <= best).collect()
     }
 }
 
@@ -66,6 +77,7 @@ impl fmt::Display for Isa {
         f.write_str(match self {
             Isa::Portable => "portable",
             Isa::Avx2 => "avx2",
+            Isa::Avx2Vnni => "avx2-vnni",
             Isa::Avx512 => "avx512",
             Isa::Avx512Vnni => "avx512-vnni",
             Isa::Avx512Bf16 => "avx512-bf16",
@@ -96,7 +108,7 @@ macro_rules! simd {
                 // SAFETY: the level of a `Compute` never exceeds what the processor has (`Compute::new`).
                 match cx.isa() {
                     $crate::cpu::Isa::Portable => {}
-                    $crate::cpu::Isa::Avx2 => return unsafe { avx2($($arg),*) },
+                    $crate::cpu::Isa::Avx2 | $crate::cpu::Isa::Avx2Vnni => return unsafe { avx2($($arg),*) },
                     $crate::cpu::Isa::Avx512 | $crate::cpu::Isa::Avx512Vnni | $crate::cpu::Isa::Avx512Bf16 => {
                         return unsafe { avx512($($arg),*) }
                     }

@@ -138,7 +138,7 @@ macro_rules! dispatch {
                 unsafe { avx512($($arg),*) }
             }
             #[cfg(target_arch = "x86_64")]
-            $crate::Isa::Avx2 => {
+            $crate::Isa::Avx2 | $crate::Isa::Avx2Vnni => {
                 // SAFETY: as above.
                 #[allow(unsafe_code)]
                 unsafe { avx2($($arg),*) }

@@ -40,7 +40,7 @@ impl Compute {
     pub fn new(threads: usize, isa: Isa) -> Self {
         let shared = Arc::new(Shared::new());
         let workers = (1..threads).filter(|&i| spawn_worker(i, &shared)).count();
-        Self { isa: isa.min(Isa::detect()), inner: Arc::new(Inner { shared, workers, scratch: ScratchPool::default() }) }
+        Self { isa: isa.lowered(), inner: Arc::new(Inner { shared, workers, scratch: ScratchPool::default() }) }
     }
 
     /// All processors and the highest instruction-set level of this machine.

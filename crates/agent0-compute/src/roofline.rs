@@ -146,6 +146,7 @@ impl Round {
             match arithmetic {
                 Int8 if isa >= Isa::Avx512Vnni => return Self::new(64, x86::int8_vnni),
                 Int8 if isa >= Isa::Avx512 => return Self::new(64, x86::int8_avx512),
+                Int8 if isa >= Isa::Avx2Vnni => return Self::new(32, x86::int8_avx2_vnni),
                 Int8 if isa >= Isa::Avx2 => return Self::new(32, x86::int8_avx2),
                 Bf16 if isa >= Isa::Avx512Bf16 => return Self::new(32, x86::bf16_dot),
                 F32 | Bf16 if isa >= Isa::Avx512 => return Self::new(16, x86::f32_avx512),
@@ -207,6 +208,7 @@ mod x86 {
     rounds!(f32_avx2, "avx2,fma", _mm256_set1_ps(1.0), _mm256_set1_ps(0.5), |s, x| _mm256_fmadd_ps(s, x, x));
     rounds!(f32_avx512, "avx512f", _mm512_set1_ps(1.0), _mm512_set1_ps(0.5), |s, x| _mm512_fmadd_ps(s, x, x));
     rounds!(bf16_dot, "avx512f,avx512bf16", _mm512_set1_ps(1.0), halves(), |s, x| _mm512_dpbf16_ps(s, x, x));
+    rounds!(int8_avx2_vnni, "avx2,avxvnni", _mm256_set1_epi32(1), _mm256_set1_epi8(1), |s, x| _mm256_dpbusd_avx_epi32(s, x, x));
     rounds!(int8_vnni, "avx512f,avx512vnni", _mm512_set1_epi32(1), _mm512_set1_epi8(1), |s, x| _mm512_dpbusd_epi32(s, x, x));
     // Without a dot product: bytes to 16-bit pairs, those to 32-bit pairs, and a sum.
     rounds!(int8_avx512, "avx512f,avx512bw", _mm512_set1_epi32(1), _mm512_set1_epi8(1), |s, x| {

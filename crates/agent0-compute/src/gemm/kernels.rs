@@ -17,9 +17,10 @@ pub(crate) fn kernel(isa: Isa, dtype: Dtype) -> &'static Kernel {
     #[cfg(target_arch = "x86_64")]
     match (isa, dtype) {
         (Isa::Portable, _) => {}
-        (Isa::Avx2, Dtype::F32) => return &x86::AVX2_F32,
-        (Isa::Avx2, Dtype::Bf16) => return &x86::AVX2_BF16,
+        (Isa::Avx2 | Isa::Avx2Vnni, Dtype::F32) => return &x86::AVX2_F32,
+        (Isa::Avx2 | Isa::Avx2Vnni, Dtype::Bf16) => return &x86::AVX2_BF16,
         (Isa::Avx2, Dtype::Q8) => return &x86::AVX2_Q8,
+        (Isa::Avx2Vnni, Dtype::Q8) => return &x86::AVX2_DOT_Q8,
         (Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Bf16, Dtype::F32) => return &x86::AVX512_F32,
         (Isa::Avx512 | Isa::Avx512Vnni, Dtype::Bf16) => return &x86::AVX512_BF16,
         (Isa::Avx512Bf16, Dtype::Bf16) => return &x86::AVX512_DOT_BF16,
@@ -199,6 +200,9 @@ mod x86 {
     #[rustfmt::skip]
     pub(super) static AVX2_Q8: Kernel = kernel!(tiles_of_groups of Avx2Q8, lanes of Avx2F32, {1: 1 2 3} {2: 1 2 3} {3: 1 2} {4: 1 2}, features: "avx2,fma");
     #[rustfmt::skip]
+    pub(super) static AVX2_DOT_Q8: Kernel = kernel!(tiles_of_groups of Avx2DotQ8, lanes of Avx2F32,
+        {1: 1 2 3} {2: 1 2 3} {3: 1 2 3} {4: 1 2 3}, features: "avx2,fma,avxvnni");
+    #[rustfmt::skip]
     pub(super) static AVX512_Q8: Kernel = kernel!(tiles_of_groups of Avx512Q8, lanes of Avx512F32,
         {1: 1 2 3} {2: 1 2 3} {3: 1 2 3} {4: 1 2}, features: "avx512f,avx512bw");
     #[rustfmt::skip]
@@ -208,6 +212,7 @@ mod x86 {
     struct Avx2F32;
     struct Avx2Bf16;
     struct Avx2Q8;
+    struct Avx2DotQ8;
     struct Avx512Q8;
     struct Avx512DotQ8;
     struct Avx512F32;
@@ -351,10 +356,22 @@ mod x86 {
 
     /// What the byte arithmetics of a vector size have in common.
     macro_rules! byte_sums {
-        ($float:ty, $vector:ty, $floats:ty, $splat:ident, $convert:ident, $mul:ident, $fma:ident) => {
+        ($float:ty, $vector:ty, $floats:ty, $load:ident, $splat:ident, $convert:ident, $mul:ident, $fma:ident) => {
             type Float = $float;
             type Scale = $floats;
             type Sum = $vector;
+            type A = $vector;
+            type B = $vector;
+            #[inline(always)]
+            unsafe fn broadcast(a: *const u32) -> $vector {
+                // SAFETY: the caller vouches for the instruction set and the pointer.
+                unsafe { $splat(a.cast::<i32>().read_unaligned()) }
+            }
+            #[inline(always)]
+            unsafe fn weights(b: *const u32) -> $vector {
+                // SAFETY: the caller vouches for the instruction set and the pointer.
+                unsafe { $load(b.cast()) }
+            }
             #[inline(always)]
             unsafe fn start(from: *const u32) -> $vector {
                 // SAFETY: the caller vouches for the instruction set and the pointer.
@@ -370,19 +387,7 @@ mod x86 {
 
     /// Bytes multiplied and added in pairs, to 16 bits, and those sums in pairs to 32 (see `bytes` for why none is too large).
     macro_rules! paired_bytes {
-        ($vector:ty, $load:ident, $splat:ident, $ones:ident, $pairs:ident, $madd:ident, $add:ident) => {
-            type A = $vector;
-            type B = $vector;
-            #[inline(always)]
-            unsafe fn broadcast(a: *const u32) -> $vector {
-                // SAFETY: the caller vouches for the instruction set and the pointer.
-                unsafe { $splat(a.cast::<i32>().read_unaligned()) }
-            }
-            #[inline(always)]
-            unsafe fn weights(b: *const u32) -> $vector {
-                // SAFETY: the caller vouches for the instruction set and the pointer.
-                unsafe { $load(b.cast()) }
-            }
+        ($vector:ty, $ones:ident, $pairs:ident, $madd:ident, $add:ident) => {
             #[inline(always)]
             unsafe fn accumulate(sum: $vector, a: $vector, b: $vector) -> $vector {
                 // SAFETY: the caller vouches for the instruction set.
@@ -391,39 +396,38 @@ mod x86 {
         };
     }
 
+    /// Bytes multiplied and added in fours, to 32 bits.
+    macro_rules! dotted_bytes {
+        ($vector:ty, $dot:ident) => {
+            #[inline(always)]
+            unsafe fn accumulate(sum: $vector, a: $vector, b: $vector) -> $vector {
+                // SAFETY: the caller vouches for the instruction set.
+                unsafe { $dot(sum, b, a) }
+            }
+        };
+    }
+
     #[rustfmt::skip]
     impl GroupArithmetic for Avx2Q8 {
-        byte_sums!(Avx2F32, __m256i, __m256, _mm256_set1_epi32, _mm256_cvtepi32_ps, _mm256_mul_ps, _mm256_fmadd_ps);
-        paired_bytes!(__m256i, _mm256_loadu_si256, _mm256_set1_epi32, _mm256_set1_epi16,
-            _mm256_maddubs_epi16, _mm256_madd_epi16, _mm256_add_epi32);
+        byte_sums!(Avx2F32, __m256i, __m256, _mm256_loadu_si256, _mm256_set1_epi32, _mm256_cvtepi32_ps, _mm256_mul_ps, _mm256_fmadd_ps);
+        paired_bytes!(__m256i, _mm256_set1_epi16, _mm256_maddubs_epi16, _mm256_madd_epi16, _mm256_add_epi32);
+    }
+
+    #[rustfmt::skip]
+    impl GroupArithmetic for Avx2DotQ8 {
+        byte_sums!(Avx2F32, __m256i, __m256, _mm256_loadu_si256, _mm256_set1_epi32, _mm256_cvtepi32_ps, _mm256_mul_ps, _mm256_fmadd_ps);
+        dotted_bytes!(__m256i, _mm256_dpbusd_avx_epi32);
     }
 
     #[rustfmt::skip]
     impl GroupArithmetic for Avx512Q8 {
-        byte_sums!(Avx512F32, __m512i, __m512, _mm512_set1_epi32, _mm512_cvtepi32_ps, _mm512_mul_ps, _mm512_fmadd_ps);
-        paired_bytes!(__m512i, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_set1_epi16,
-            _mm512_maddubs_epi16, _mm512_madd_epi16, _mm512_add_epi32);
+        byte_sums!(Avx512F32, __m512i, __m512, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_cvtepi32_ps, _mm512_mul_ps, _mm512_fmadd_ps);
+        paired_bytes!(__m512i, _mm512_set1_epi16, _mm512_maddubs_epi16, _mm512_madd_epi16, _mm512_add_epi32);
     }
 
     #[rustfmt::skip]
     impl GroupArithmetic for Avx512DotQ8 {
-        byte_sums!(Avx512F32, __m512i, __m512, _mm512_set1_epi32, _mm512_cvtepi32_ps, _mm512_mul_ps, _mm512_fmadd_ps);
-        type A = __m512i;
-        type B = __m512i;
-        #[inline(always)]
-        unsafe fn broadcast(a: *const u32) -> __m512i {
-            // SAFETY: the caller vouches for the instruction set and the pointer.
-            unsafe { _mm512_set1_epi32(a.cast::<i32>().read_unaligned()) }
-        }
-        #[inline(always)]
-        unsafe fn weights(b: *const u32) -> __m512i {
-            // SAFETY: the caller vouches for the instruction set and the pointer.
-            unsafe { _mm512_loadu_si512(b.cast()) }
-        }
-        #[inline(always)]
-        unsafe fn accumulate(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
-            // SAFETY: the caller vouches for the instruction set.
-            unsafe { _mm512_dpbusd_epi32(sum, b, a) }
-        }
+        byte_sums!(Avx512F32, __m512i, __m512, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_cvtepi32_ps, _mm512_mul_ps, _mm512_fmadd_ps);
+        dotted_bytes!(__m512i, _mm512_dpbusd_epi32);
     }
 }
