@@ -63,8 +63,8 @@ fn draw_panel(area: &Canvas, panel: &Panel, metrics: &[Metric]) -> Result<()> {
         .y_label_area_size(42)
         .build_cartesian_2d(0.5..places.len().max(1) as f64 + 0.5, bottom..top)
         .map_err(failed)?;
-    // One decimal more than the largest value needs: the marks lie closer than that.
-    let decimals = (1.0 - top.log10().floor()).clamp(0.0, 4.0) as usize;
+    // One decimal more than the length of the axis needs: its marks lie closer than that.
+    let decimals = (1.0 - (top - bottom).log10().floor()).clamp(0.0, 4.0) as usize;
     let number = |value: &f64| format!("{value:.decimals$}");
     chart
         .configure_mesh()
