@@ -8,6 +8,8 @@ use std::fmt;
 pub enum Isa {
     /// What the compilation target guarantees (SSE2 on x86-64, NEON on AArch64).
     Portable,
+    /// NEON with the dot product of bytes (`FEAT_DotProd`).
+    NeonDot,
     /// AVX2 with fused multiply-add.
     Avx2,
     /// AVX2 with the dot product of bytes (AVX-VNNI).
@@ -21,7 +23,7 @@ pub enum Isa {
 }
 
 impl Isa {
-    const ALL: [Isa; 6] = [Isa::Portable, Isa::Avx2, Isa::Avx2Vnni, Isa::Avx512, Isa::Avx512Vnni, Isa::Avx512Bf16];
+    const ALL: [Isa; 7] = [Isa::Portable, Isa::NeonDot, Isa::Avx2, Isa::Avx2Vnni, Isa::Avx512, Isa::Avx512Vnni, Isa::Avx512Bf16];
 
     /// The highest level of this processor.
     pub fn detect() -> Self {
@@ -43,6 +45,7 @@ impl Isa {
         use std::arch::is_x86_feature_detected as has;
         match self {
             Isa::Portable => true,
+            Isa::NeonDot => false,
             Isa::Avx2 => has!("avx2") && has!("fma"),
             Isa::Avx2Vnni => Isa::Avx2.is_available() && has!("avxvnni"),
             Isa::Avx512 => Isa::Avx2.is_available() && has!("avx512f") && has!("avx512bw") && has!("avx512vl") && has!("avx512dq"),
@@ -51,7 +54,12 @@ impl Isa {
         }
     }
 
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    fn is_available(self) -> bool {
+        self == Isa::Portable || self == Isa::NeonDot && std::arch::is_aarch64_feature_detected!("dotprod")
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     fn is_available(self) -> bool {
         self == Isa::Portable
     }
@@ -76,6 +84,7 @@ impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Isa::Portable => "portable",
+            Isa::NeonDot => "neon-dot",
             Isa::Avx2 => "avx2",
             Isa::Avx2Vnni => "avx2-vnni",
             Isa::Avx512 => "avx512",
@@ -107,7 +116,7 @@ macro_rules! simd {
                 }
                 // SAFETY: the level of a `Compute` never exceeds what the processor has (`Compute::new`).
                 match cx.isa() {
-                    $crate::cpu::Isa::Portable => {}
+                    $crate::cpu::Isa::Portable | $crate::cpu::Isa::NeonDot => {}
                     $crate::cpu::Isa::Avx2 | $crate::cpu::Isa::Avx2Vnni => return unsafe { avx2($($arg),*) },
                     $crate::cpu::Isa::Avx512 | $crate::cpu::Isa::Avx512Vnni | $crate::cpu::Isa::Avx512Bf16 => {
                         return unsafe { avx512($($arg),*) }

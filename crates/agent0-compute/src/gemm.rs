@@ -35,7 +35,7 @@ pub enum Write {
 
 /// Rows of words of a panel that are taken together: these weights (96 KiB) stay in the second-level cache.
 const BLOCK_ROWS: usize = 512;
-/// Rows of `x` that a task handles together: with these steps, its part of `x` (256 KiB) stays there too.
+/// Rows of `x` that a task handles together, whole tiles of every kernel: with these steps, its part of `x` (256 KiB) stays there too.
 const CHUNK_ROWS: usize = 128;
 /// Panels that a task goes through with that part of `x`; more where `k` is short, up to so many words.
 const GROUP_PANELS: usize = 4;

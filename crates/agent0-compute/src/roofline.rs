@@ -8,7 +8,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use crate::cpu::Isa;
+use crate::cpu::{Isa, multiply_add};
 use crate::pool::Compute;
 
 /// Kinds of arithmetic that have a peak of their own.
@@ -154,6 +154,10 @@ impl Round {
                 _ => {}
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        if (isa, arithmetic) == (Isa::NeonDot, Arithmetic::Int8) {
+            return Self::new(16, int8_neon);
+        }
         let _ = isa;
         match arithmetic {
             Arithmetic::Int8 => Self::new(4, int8_portable),
@@ -166,7 +170,7 @@ fn f32_portable(rounds: usize) {
     let (mut sums, half) = (black_box([[1.0f32; 4]; SUMS]), black_box(0.5));
     for _ in 0..rounds {
         for sum in &mut sums {
-            *sum = sum.map(|s| s * half + half);
+            *sum = sum.map(|s| multiply_add(s, half, half));
         }
     }
     black_box(sums);
@@ -177,6 +181,22 @@ fn int8_portable(rounds: usize) {
     for _ in 0..rounds {
         for sum in &mut sums {
             *sum = sum.map(|s| (s as i8 as i32 * i32::from(three)).wrapping_add(s));
+        }
+    }
+    black_box(sums);
+}
+
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon,dotprod")]
+fn int8_neon(rounds: usize) {
+    use std::arch::{aarch64::vdupq_n_s32, asm};
+    let (mut sums, x) = (black_box([vdupq_n_s32(1); SUMS]), black_box(vdupq_n_s32(0x0101_0101)));
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            // SAFETY: only `sum` changes. (The intrinsic is not stable yet.)
+            unsafe {
+                asm!("sdot {0:v}.4s, {1:v}.16b, {1:v}.16b", inout(vreg) *sum, in(vreg) x, options(pure, nomem, nostack, preserves_flags))
+            };
         }
     }
     black_box(sums);
