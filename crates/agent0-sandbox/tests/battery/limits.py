@@ -173,9 +173,8 @@ while True:
     code += code
     compile(code, "made", "exec")
 #: locked memory = silent
-if X86_64:
-    refused("mlock", lambda: syscall(149, ctypes.addressof(ctypes.create_string_buffer(1 << 20)), 1 << 20))
-    refused("huge mapping", lambda: syscall(9, 0, 4 << 30, 3, 0x22 | 0x40000, -1, 0))
+refused("mlock", lambda: syscall("mlock", ctypes.addressof(ctypes.create_string_buffer(1 << 20)), 1 << 20))
+refused("huge mapping", lambda: syscall("mmap", 0, 4 << 30, 3, 0x22 | 0x40000, -1, 0))
 #: dumps core = signal
 import resource
 

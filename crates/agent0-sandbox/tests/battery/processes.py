@@ -18,26 +18,24 @@ for _ in range(1000):
 refused("memfd", lambda: os.memfd_create("x"))
 refused("fexecve", lambda: os.execve(os.open(ctypes.__file__, os.O_RDONLY), ["x"], {}))
 #: raw clones = silent
-if X86_64:
-    SIGCHLD, CLONE, FORK, VFORK, EXECVEAT = 17, 56, 57, 58, 322
-    THREAD = 0x100 | 0x10000  # CLONE_VM | CLONE_THREAD
-    child = lambda result: result or os._exit(0)
-    refused("clone", lambda: child(syscall(CLONE, SIGCHLD, 0, 0, 0, 0)))
-    refused("clone a parent's child", lambda: child(syscall(CLONE, SIGCHLD | 0x8000, 0, 0, 0, 0)))
-    refused("clone with shared memory", lambda: child(syscall(CLONE, SIGCHLD | 0x100, 0, 0, 0, 0)))
-    for name, flag in [("user", 0x10000000), ("process", 0x20000000), ("network", 0x40000000), ("mount", 0x20000), ("cgroup", 0x2000000)]:
-        refused("clone into a new %s namespace" % name, lambda: child(syscall(CLONE, SIGCHLD | flag, 0, 0, 0, 0)))
-        refused("a thread in a new %s namespace" % name, lambda: child(syscall(CLONE, THREAD | flag, 0, 0, 0, 0)))
-    refused("raw fork", lambda: child(syscall(FORK)))
-    refused("vfork", lambda: child(syscall(VFORK)))
-    refused("execveat", lambda: syscall(EXECVEAT, -100, b"/bin/true", 0, 0, 0))
+SIGCHLD, THREAD = 17, 0x100 | 0x10000  # CLONE_VM | CLONE_THREAD
+child = lambda result: result or os._exit(0)
+clone = lambda flags: child(syscall("clone", flags, 0, 0, 0, 0))
+refused("clone", lambda: clone(SIGCHLD))
+refused("clone a parent's child", lambda: clone(SIGCHLD | 0x8000))
+refused("clone with shared memory", lambda: clone(SIGCHLD | 0x100))
+for name, flag in [("user", 0x10000000), ("process", 0x20000000), ("network", 0x40000000), ("mount", 0x20000), ("cgroup", 0x2000000)]:
+    refused("clone into a new %s namespace" % name, lambda: clone(SIGCHLD | flag))
+    refused("a thread in a new %s namespace" % name, lambda: clone(THREAD | flag))
+for name in filter(exists, ["fork", "vfork"]):
+    refused("raw " + name, lambda: child(syscall(name)))
+refused("execveat", lambda: syscall("execveat", -100, b"/bin/true", 0, 0, 0))
 #: clone3, whose flags no filter sees = silent
-if X86_64:
-    arguments = (ctypes.c_uint64 * 11)(0, 0, 0, 0, 17)
-    try:
-        print("POSSIBLE: clone3", syscall(435, arguments, ctypes.sizeof(arguments)) or os._exit(0))
-    except OSError as error:
-        assert error.errno == errno.ENOSYS, error  # so that the C library goes on with clone
+arguments = (ctypes.c_uint64 * 11)(0, 0, 0, 0, 17)
+try:
+    print("POSSIBLE: clone3", syscall("clone3", arguments, ctypes.sizeof(arguments)) or os._exit(0))
+except OSError as error:
+    assert error.errno == errno.ENOSYS, error  # so that the C library goes on with clone
 #: threads work, but for real root without namespaces, whose threads the kernel does not count = silent
 import threading
 
@@ -94,12 +92,10 @@ try:
 except RuntimeError:
     spin()
 #: looks into other processes = silent
-if X86_64:
-    CALLS = {"ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311, "kcmp": 312, "pidfd_open": 434, "pidfd_getfd": 438}
-    for name, number in CALLS.items():
-        for process in [1, os.getppid(), os.getpid()]:
-            refused("%s %d" % (name, process), lambda: syscall(number, process, 0, 0, 0, 0, 0))
-    refused("ptrace as a tracee", lambda: syscall(101, 0, 0, 0, 0))
+for name in ["ptrace", "process_vm_readv", "process_vm_writev", "kcmp", "pidfd_open", "pidfd_getfd"]:
+    for process in [1, os.getppid(), os.getpid()]:
+        refused("%s %d" % (name, process), lambda: syscall(name, process, 0, 0, 0, 0, 0))
+refused("ptrace as a tracee", lambda: syscall("ptrace", 0, 0, 0, 0))
 #: zombies = silent
 for _ in range(100):
     try:

@@ -20,17 +20,15 @@ if FULL:
 refused("setsid", lambda: os.setsid())
 refused("setpgid", lambda: os.setpgid(0, 0))
 #: raw ways to signal = silent
-if X86_64:
-    TKILL, TGKILL, SIGQUEUE, TGSIGQUEUE, PIDFD_SEND = 200, 234, 129, 297, 424
-    info = (ctypes.c_int * 32)(0, 0, -1)
-    for process in [os.getppid() or 2, 1000]:
-        refused("tkill", lambda: syscall(TKILL, process, 0))
-        refused("tgkill", lambda: syscall(TGKILL, process, process, 0))
-        refused("sigqueue", lambda: syscall(SIGQUEUE, process, 18, info))
-        refused("tgsigqueue", lambda: syscall(TGSIGQUEUE, process, process, 18, info))
-    refused("pidfd_send_signal", lambda: syscall(PIDFD_SEND, 0, 0, 0, 0))
-    # An argument in the upper half of a register must not fool a filter that looks at the lower half.
-    refused("kill with a long number", lambda: syscall(62, (1 << 32) | 2, 0))
+info = (ctypes.c_int * 32)(0, 0, -1)
+for process in [os.getppid() or 2, 1000]:
+    refused("tkill", lambda: syscall("tkill", process, 0))
+    refused("tgkill", lambda: syscall("tgkill", process, process, 0))
+    refused("sigqueue", lambda: syscall("rt_sigqueueinfo", process, 18, info))
+    refused("tgsigqueue", lambda: syscall("rt_tgsigqueueinfo", process, process, 18, info))
+refused("pidfd_send_signal", lambda: syscall("pidfd_send_signal", 0, 0, 0, 0))
+# An argument in the upper half of a register must not fool a filter that looks at the lower half.
+refused("kill with a long number", lambda: syscall("kill", (1 << 32) | 2, 0))
 #: signals by way of files and terminals = silent
 import fcntl
 
@@ -43,9 +41,8 @@ for request in [0x5412, 0x540E, 0x5410, 0x5422]:  # TIOCSTI, TIOCSCTTY, TIOCSPGR
         refused("ioctl %x" % request, lambda: fcntl.ioctl(fd, request, b"x"))
 refused("asynchronous input", lambda: fcntl.ioctl(1, 0x5452, b"\1\0\0\0"))
 #: process controls = silent
-if X86_64:
-    for option in [1, 3, 4, 8, 15 + 7, 24, 28, 36, 38, 53, 0x59616D61]:  # all but naming threads and memory
-        refused("prctl %d" % option, lambda: syscall(157, option, 0, 0, 0, 0))
+for option in [1, 3, 4, 8, 15 + 7, 24, 28, 36, 38, 53, 0x59616D61]:  # all but naming threads and memory
+    refused("prctl %d" % option, lambda: syscall("prctl", option, 0, 0, 0, 0))
 #: its own handlers and timers work = silent
 import signal
 

@@ -43,8 +43,7 @@ for name in dir(resource):
             except (ValueError, OSError):
                 pass
 refused("limits of the parent", lambda: resource.prlimit(os.getppid() or 2, resource.RLIMIT_CPU))
-if X86_64:
-    refused("prlimit with a long number", lambda: syscall(302, 2, 0, 0, 0))
+refused("prlimit with a long number", lambda: syscall("prlimit64", 2, 0, 0, 0))
 #: scheduling = silent
 refused("nice", lambda: os.nice(-10))
 refused("scheduling", lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1)))
@@ -79,9 +78,8 @@ if [thing for thing in gc.get_objects() if isinstance(thing, dict) and thing is 
 #: shared memory and queues = silent
 import mmap
 
-if X86_64:
-    for name, number in {"shmget": 29, "semget": 64, "msgget": 68, "mq_open": 240}.items():
-        refused(name, lambda: syscall(number, 1234, 4096, 0o1777, 0))
+for name in ["shmget", "semget", "msgget", "mq_open"]:
+    refused(name, lambda: syscall(name, 1234, 4096, 0o1777, 0))
 libc.shm_open.restype = ctypes.c_int
 refused("shm_open", lambda: libc.shm_open(b"/agent0", 0o102, 0o777) if libc.shm_open(b"/agent0", 0o102, 0o777) >= 0 else syscall(-1))
 #: multiprocessing's shared memory = silent
