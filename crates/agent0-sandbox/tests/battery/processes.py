@@ -48,7 +48,7 @@ except RuntimeError:
 #: a thread storm = silent
 import threading, time
 
-threading.stack_size(65536)
+threading.stack_size(1 << 17)
 count = 0
 try:
     while count < 5000:
