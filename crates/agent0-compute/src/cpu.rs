@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// An instruction-set level. Levels compare with `<`: a higher one is at least as fast. Each includes the ones before it, but for
-/// AVX-VNNI, which laptops have in place of AVX-512, and few processors beside it.
+/// An instruction-set level. Levels compare with `<`: a higher one is at least as fast. Each includes the ones before it of its
+/// architecture, but for AVX-VNNI, which laptops have in place of AVX-512, and few processors beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
     /// What the compilation target guarantees (SSE2 on x86-64, NEON on AArch64).
