@@ -30,6 +30,7 @@ def exists(call):
 
 
 ARCHITECTURE = ["x86_64", "aarch64"].index(os.uname().machine)
+# Of system calls, on each of these; None where there is no such call.
 NUMBERS = {
     "acct": (163, 89), "add_key": (248, 217), "adjtimex": (159, 171), "alarm": (37, None), "arch_prctl": (158, None), "bind": (49, 200),
     "bpf": (321, 280), "brk": (12, 214), "cachestat": (451, 451), "capget": (125, 90), "capset": (126, 91), "chroot": (161, 51),
