@@ -7,6 +7,7 @@ use agent0_engine::{
     AdamParams, AdapterId, Datum, Engine, EngineError, PolicyLoss, SampleRequest, SamplingParams, ScoreRequest, StopRule, StopState,
     TokenId, Weights,
 };
+use agent0_rl::Seed;
 use futures_util::future::try_join_all;
 
 /// A call of sampling.
@@ -54,17 +55,10 @@ pub async fn sample(engine: &dyn Engine, weights: Weights, work: Sampling, salt:
     Ok(clock.times(began, seconds))
 }
 
-/// `count` token ids that look random and depend on `salt`.
+/// `count` token ids that look random, others for each `salt`.
 fn noise(vocab: usize, count: usize, salt: u64) -> Vec<TokenId> {
-    (0..count as u64)
-        .map(|i| {
-            // SplitMix64 (Steele, Lea and Flood, 2014).
-            let mut z = (salt << 32).wrapping_add(i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            ((z ^ (z >> 31)) % vocab.max(1) as u64) as TokenId
-        })
-        .collect()
+    let seed = Seed::root(salt);
+    (0..count).map(|i| (seed.child(i).value() % vocab.max(1) as u64) as TokenId).collect()
 }
 
 /// A stop rule that never stops: it notes when each token of each sequence is drawn.
@@ -197,8 +191,10 @@ mod tests {
 
     #[test]
     fn prompts_differ_and_stay_within_the_vocabulary() {
-        let (a, b) = (noise(160, 64, 1), noise(160, 64, 2));
-        assert!(a != b && a.iter().chain(&b).all(|&id| id < 160));
-        assert!(a.iter().max() != a.iter().min());
+        let prompts: Vec<_> = (0..64).map(|bit| noise(160, 64, 1 << bit)).collect();
+        for (i, prompt) in prompts.iter().enumerate() {
+            assert!(prompt.iter().all(|&id| id < 160) && prompt.iter().max() != prompt.iter().min());
+            assert!(!prompts[..i].contains(prompt), "bit {i} of the salt makes no difference");
+        }
     }
 }
