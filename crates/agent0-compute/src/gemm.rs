@@ -159,8 +159,7 @@ impl Product<'_> {
                     } else {
                         self.weights(next, 0)
                     };
-                    let words = if single { 0 } else { steps.len() * words * PANEL };
-                    part(rows.clone(), p, Ahead { at, words });
+                    part(rows.clone(), p, Ahead { at, words: steps.len() * words * PANEL });
                 }
             }
         }
@@ -178,12 +177,16 @@ impl Product<'_> {
         let (weights, width) = (self.weights(panel, steps.start), self.w.panel(panel).1);
         let columns = width.min(self.w.n() - panel * PANEL);
         let (first, last) = (steps.start == 0, steps.end == self.w.steps());
-        let asked = (LINE_WORDS * steps.len() * weight_words).max(1);
         let whole = rows.len() / height;
-        for (count, tile_rows, first_row) in [(whole, height, rows.start), (1, rows.len() % height, rows.start + whole * height)] {
+        // Few tiles ask for more lines each.
+        let tile_words = (LINE_WORDS * steps.len() * weight_words).max(1);
+        let next_lines = ahead.words.div_ceil(tile_words * rows.len().div_ceil(height));
+        let next_tiles = ahead.words.div_ceil(tile_words * next_lines.max(1));
+        for (first_tile, count, tile_rows) in [(0, whole, height), (whole, 1, rows.len() % height)] {
             if count * tile_rows == 0 {
                 continue;
             }
+            let first_row = rows.start + first_tile * height;
             let x = self.x.block(first_row / height);
             for strip in self.kernel.strips(tile_rows, width) {
                 let parked = match (first && last, first_row - rows.start) {
@@ -200,8 +203,9 @@ impl Product<'_> {
                     b: weights.wrapping_add(strip.start),
                     b_step: width * weight_words,
                     ahead: PREFETCH_ROWS * width,
-                    next: ahead.at,
-                    next_tiles: if strip.start == 0 { ahead.words.div_ceil(asked) } else { 0 },
+                    next: ahead.at.wrapping_add(first_tile * tile_words * next_lines),
+                    next_lines,
+                    next_tiles: if strip.start == 0 { next_tiles.saturating_sub(first_tile) } else { 0 },
                     start: if first { std::ptr::null() } else { parked },
                     start_row: PANEL,
                     out: parked,

@@ -138,6 +138,7 @@ impl Job<'_> {
                         b_step: ld,
                         ahead: STRIP,
                         next: wide.as_ptr().cast(),
+                        next_lines: 0,
                         next_tiles: 0,
                         start: if from == 0 { std::ptr::null() } else { at },
                         start_row: STRIP,

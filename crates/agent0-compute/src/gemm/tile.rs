@@ -26,8 +26,9 @@ pub(crate) struct Tiles {
     pub(crate) b_step: usize,
     /// Weights so many words ahead are asked for in advance, to be near when this tile needs them ...
     pub(crate) ahead: usize,
-    /// ... and from here on a cache line with every row of words, by so many of the tiles: weights needed after these.
+    /// ... and from here on so many cache lines with every row of words, by so many of the tiles: weights needed after these.
     pub(crate) next: *const u32,
+    pub(crate) next_lines: usize,
     pub(crate) next_tiles: usize,
     /// Sums to go on from; null to start at zero.
     pub(crate) start: *const f32,
@@ -47,10 +48,10 @@ impl Tiles {
     /// The tile number `i`, of `rows` rows and `words` rows of words.
     #[inline(always)]
     fn tile(&self, i: usize, rows: usize, words: usize) -> Self {
-        let next = if i < self.next_tiles { i * words * LINE_WORDS } else { 0 };
         Tiles {
             a: self.a.wrapping_add(i * self.a_tile),
-            next: self.next.wrapping_add(next),
+            next: self.next.wrapping_add(i * words * self.next_lines * LINE_WORDS),
+            next_lines: if i < self.next_tiles { self.next_lines } else { 0 },
             start: if self.start.is_null() { self.start } else { self.start.wrapping_add(i * rows * self.start_row) },
             out: self.out.wrapping_add(i * rows * self.out_row),
             ..*self
@@ -132,8 +133,10 @@ unsafe fn tile<T: Arithmetic, const ROWS: usize, const VECTORS: usize>(t: &Tiles
             for line in 0..(VECTORS * T::LANES).div_ceil(LINE_WORDS) {
                 T::prefetch(b.wrapping_add(t.ahead + LINE_WORDS * line));
             }
-            T::prefetch_far(next);
-            next = next.wrapping_add(LINE_WORDS);
+            for line in 0..t.next_lines {
+                T::prefetch_far(next.wrapping_add(LINE_WORDS * line));
+            }
+            next = next.wrapping_add(LINE_WORDS * t.next_lines);
             for (row, sums) in sums.iter_mut().enumerate() {
                 let x = T::broadcast(a.add(row * t.a_row));
                 for (sum, &weights) in sums.iter_mut().zip(&weights) {
@@ -220,7 +223,10 @@ unsafe fn tile_of_groups<T: GroupArithmetic, const ROWS: usize, const VECTORS: u
                 for line in 0..(VECTORS * lanes).div_ceil(LINE_WORDS) {
                     T::Float::prefetch(b.wrapping_add(t.ahead + LINE_WORDS * line));
                 }
-                T::Float::prefetch_far(next.wrapping_add(LINE_WORDS * word));
+                for line in 0..t.next_lines {
+                    T::Float::prefetch_far(next.wrapping_add(LINE_WORDS * line));
+                }
+                next = next.wrapping_add(LINE_WORDS * t.next_lines);
                 for (row, sums) in sums.iter_mut().enumerate() {
                     let x = T::broadcast(a.add(row * t.a_row + word));
                     for (sum, &weights) in sums.iter_mut().zip(&weights) {
@@ -228,7 +234,9 @@ unsafe fn tile_of_groups<T: GroupArithmetic, const ROWS: usize, const VECTORS: u
                     }
                 }
             }
-            T::Float::prefetch_far(next.wrapping_add(LINE_WORDS * GROUP_ROWS));
+            for line in 0..t.next_lines {
+                T::Float::prefetch_far(next.wrapping_add(LINE_WORDS * line));
+            }
             let scales = b.add(GROUP_ROWS * b_word);
             let weights: [_; VECTORS] = std::array::from_fn(|v| T::Float::weights(scales.add(v * lanes)));
             for row in 0..ROWS {
@@ -239,7 +247,7 @@ unsafe fn tile_of_groups<T: GroupArithmetic, const ROWS: usize, const VECTORS: u
             }
             a = a.wrapping_add(t.a_step);
             b = b.wrapping_add(t.b_step);
-            next = next.wrapping_add(LINE_WORDS * (GROUP_ROWS + 1));
+            next = next.wrapping_add(LINE_WORDS * t.next_lines);
         }
         store::<T::Float, ROWS, VECTORS>(t, &totals);
     }
