@@ -110,6 +110,9 @@ pub(crate) struct ScratchPool {
 impl ScratchPool {
     /// A buffer of `len` elements with unspecified contents, handed back when dropped.
     pub(crate) fn take(&self, len: usize) -> Scratch<'_> {
+        if len == 0 {
+            return Scratch { pool: self, buffer: AlignedBuffer::default() };
+        }
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let fitting = (0..idle.len()).filter(|&i| idle[i].capacity() >= len).min_by_key(|&i| idle[i].capacity());
         let reused = fitting.map(|i| idle.swap_remove(i));
@@ -148,6 +151,9 @@ impl DerefMut for Scratch<'_> {
 impl Drop for Scratch<'_> {
     fn drop(&mut self) {
         let buffer = std::mem::take(&mut self.buffer);
+        if buffer.capacity() == 0 {
+            return;
+        }
         self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
     }
 }
@@ -183,6 +189,7 @@ mod tests {
         assert_eq!(pool.take(500).as_ptr(), first);
         let (a, b) = (pool.take(10), pool.take(10));
         assert_ne!(a.as_ptr(), b.as_ptr());
-        assert_eq!((a.len(), b.len()), (10, 10));
+        drop((a, b, pool.take(0)));
+        assert_eq!(pool.idle.lock().unwrap().len(), 2);
     }
 }
