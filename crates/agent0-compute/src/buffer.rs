@@ -189,6 +189,7 @@ mod tests {
         assert_eq!(pool.take(500).as_ptr(), first);
         let (a, b) = (pool.take(10), pool.take(10));
         assert_ne!(a.as_ptr(), b.as_ptr());
+        assert_eq!((a.len(), b.len()), (10, 10));
         drop((a, b, pool.take(0)));
         assert_eq!(pool.idle.lock().unwrap().len(), 2);
     }

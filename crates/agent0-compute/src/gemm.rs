@@ -159,7 +159,8 @@ impl Product<'_> {
                     } else {
                         self.weights(next, 0)
                     };
-                    part(rows.clone(), p, Ahead { at, words: steps.len() * words * PANEL });
+                    let words = if single { 0 } else { steps.len() * words * PANEL };
+                    part(rows.clone(), p, Ahead { at, words });
                 }
             }
         }

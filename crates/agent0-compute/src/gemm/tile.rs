@@ -133,10 +133,7 @@ unsafe fn tile<T: Arithmetic, const ROWS: usize, const VECTORS: usize>(t: &Tiles
             for line in 0..(VECTORS * T::LANES).div_ceil(LINE_WORDS) {
                 T::prefetch(b.wrapping_add(t.ahead + LINE_WORDS * line));
             }
-            for line in 0..t.next_lines {
-                T::prefetch_far(next.wrapping_add(LINE_WORDS * line));
-            }
-            next = next.wrapping_add(LINE_WORDS * t.next_lines);
+            next = ask_for::<T>(next, t.next_lines);
             for (row, sums) in sums.iter_mut().enumerate() {
                 let x = T::broadcast(a.add(row * t.a_row));
                 for (sum, &weights) in sums.iter_mut().zip(&weights) {
@@ -223,10 +220,7 @@ unsafe fn tile_of_groups<T: GroupArithmetic, const ROWS: usize, const VECTORS: u
                 for line in 0..(VECTORS * lanes).div_ceil(LINE_WORDS) {
                     T::Float::prefetch(b.wrapping_add(t.ahead + LINE_WORDS * line));
                 }
-                for line in 0..t.next_lines {
-                    T::Float::prefetch_far(next.wrapping_add(LINE_WORDS * line));
-                }
-                next = next.wrapping_add(LINE_WORDS * t.next_lines);
+                next = ask_for::<T::Float>(next, t.next_lines);
                 for (row, sums) in sums.iter_mut().enumerate() {
                     let x = T::broadcast(a.add(row * t.a_row + word));
                     for (sum, &weights) in sums.iter_mut().zip(&weights) {
@@ -234,9 +228,7 @@ unsafe fn tile_of_groups<T: GroupArithmetic, const ROWS: usize, const VECTORS: u
                     }
                 }
             }
-            for line in 0..t.next_lines {
-                T::Float::prefetch_far(next.wrapping_add(LINE_WORDS * line));
-            }
+            next = ask_for::<T::Float>(next, t.next_lines);
             let scales = b.add(GROUP_ROWS * b_word);
             let weights: [_; VECTORS] = std::array::from_fn(|v| T::Float::weights(scales.add(v * lanes)));
             for row in 0..ROWS {
@@ -247,10 +239,19 @@ unsafe fn tile_of_groups<T: GroupArithmetic, const ROWS: usize, const VECTORS: u
             }
             a = a.wrapping_add(t.a_step);
             b = b.wrapping_add(t.b_step);
-            next = next.wrapping_add(LINE_WORDS * t.next_lines);
         }
         store::<T::Float, ROWS, VECTORS>(t, &totals);
     }
+}
+
+/// Asks for so many cache lines from `at` on and returns where they end.
+#[inline(always)]
+unsafe fn ask_for<T: Arithmetic>(at: *const u32, lines: usize) -> *const u32 {
+    for line in 0..lines {
+        // SAFETY: the caller vouches for the instruction set.
+        unsafe { T::prefetch_far(at.wrapping_add(LINE_WORDS * line)) };
+    }
+    at.wrapping_add(LINE_WORDS * lines)
 }
 
 /// Writes a tile's sums where `t` says.
