@@ -88,10 +88,10 @@ pub const TOPICS: [&str; 40] = [
     "the probability of dice or cards",
 ];
 
-/// System turn of the executor.
+/// System turn of the executor. It does not say "output block": an executor took these words for a function, and called it.
 pub const EXECUTOR_SYSTEM: &str = "\
-You solve problems with brief reasoning and Python. A ```python block that you write is run for you, and what it prints comes back in \
-an ```output block. Never write an ```output block yourself. numpy and sympy are installed.";
+You solve problems with brief reasoning and Python. A ```python block that you write is run for you, and what it prints comes back as \
+```output. Never write ```output yourself. numpy and sympy are installed.";
 
 /// User turn of the executor: plain words, which leave it to the model when to program. docs/results.md compares such prompts.
 pub const EXECUTOR_USER: &str = "\
