@@ -6,7 +6,7 @@ Each run is one `agent0 evolve`, each score one `agent0 eval`: greedy, with the 
 after their last iteration. At the end it writes the tables of the runs and of the ablations (`runs.md`, `ablations.md`; also .json and .svg).
 Everything lies in one folder; killed, the same command goes on, and what is there is not done again.
 
-    python3 bench/results.py results --fresh fresh.jsonl                       # everything, about 17 hours on two cores
+    python3 bench/results.py results --fresh fresh.jsonl                       # everything, about 12 hours on two cores with AVX-512
     python3 bench/results.py results --fresh fresh.jsonl --only seed-1         # one run and its scores
     python3 bench/results.py results --fresh fresh.jsonl --dry                 # only say what would be run
 
