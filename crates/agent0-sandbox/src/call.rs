@@ -5,12 +5,14 @@ use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::SandboxError;
 use crate::limits::Limits;
+use crate::names::Names;
 use crate::outcome::{Capture, Outcome, Status};
 use crate::session::Ends;
 use crate::sys::{kill_process, sealed_file, set_nonblocking, starved};
@@ -107,10 +109,10 @@ struct Stream {
 }
 
 impl Call {
-    /// A call that is about to be asked of the zygote.
-    pub fn new(job: Job, pipes: CallPipes) -> Self {
+    /// A call that is about to be asked of the zygote. What it writes is read with `names`.
+    pub fn new(job: Job, pipes: CallPipes, names: &Arc<Names>) -> Self {
         let now = Instant::now();
-        let stream = |pipe| Stream { pipe, capture: Capture::new(job.limits.output_keep, job.limits.output_max) };
+        let stream = |pipe| Stream { pipe, capture: Capture::new(job.limits.output_keep, job.limits.output_max, names.clone()) };
         let streams = [stream(pipes.0), stream(Some(pipes.1))];
         Self { job, streams, process: None, session: pipes.2, started: now, deadline: now + PATIENCE, stop: None }
     }

@@ -53,6 +53,7 @@ libraries = [os.path.join(sys.base_prefix, "lib"), os.path.join(sys.base_prefix,
 libraries += [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib", vars={"platbase": sys.base_exec_prefix})]
 print(json.dumps({
     "executable": os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable),
+    "prefix": os.path.realpath(sys.base_prefix),
     "libraries": [path for path in libraries if os.path.isdir(path)],
     "places": PLACES,
     "packages": closure(usual + extra),

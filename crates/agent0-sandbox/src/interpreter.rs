@@ -12,6 +12,8 @@ use crate::SandboxError;
 pub struct Interpreter {
     /// The executable behind all links and virtual environments.
     pub executable: PathBuf,
+    /// The folder that it is installed in.
+    pub prefix: PathBuf,
     /// The folders of its standard library and shared libraries.
     pub libraries: Vec<PathBuf>,
     /// The folders that packages are installed in, in the order of `sys.path`.

@@ -88,7 +88,7 @@ fn launch(channel: &Channel) -> Attempt<Event> {
             let tree = Tree::with(world.interpreter.paths(), &world.interpreter.places)?;
             match ladder::explore(&tree, world.isolation, world.unsafe_no_isolation) {
                 (None, probe) => Ok(Event::NoIsolation { probe }),
-                (Some(plan), _) => become_zygote(channel, plan, &tree, &world).map(|never| match never {}),
+                (Some(plan), _) => become_zygote(channel, plan, tree, &world).map(|never| match never {}),
             }
         }
     }
@@ -131,19 +131,20 @@ struct StubConfig<'a> {
     other_tasks: u64,
 }
 
-fn become_zygote(channel: &Channel, plan: Plan, tree: &Tree, world: &World) -> Attempt<Infallible> {
+fn become_zygote(channel: &Channel, plan: Plan, tree: Tree, world: &World) -> Attempt<Infallible> {
     let interpreter = &world.interpreter;
     let is_root = is_real_root();
-    let (isolation, namespace, user, other_tasks) = match plan {
+    let (isolation, tree, namespace, user, other_tasks) = match plan {
         Plan::Namespaces(map) => {
-            let namespace = namespaces::enter(map, tree)?;
+            let tree = tree.with_packages_moved();
+            let namespace = namespaces::enter(map, &tree)?;
             privileges::give_up(map.user(), Keep::NamespaceAdmin)?;
-            (Isolation::Full, Some(namespace), map.user(), 0)
+            (Isolation::Full, tree, Some(namespace), map.user(), 0)
         }
         Plan::Landlock | Plan::Nothing => {
             let (user, other_tasks) = (user_without_namespaces(interpreter), count_tasks());
             privileges::give_up(user, Keep::Nothing)?;
-            (if plan == Plan::Landlock { Isolation::Landlock } else { Isolation::None }, None, user, other_tasks)
+            (if plan == Plan::Landlock { Isolation::Landlock } else { Isolation::None }, tree, None, user, other_tasks)
         }
     };
     if isolation != Isolation::Full && world.scratch_bytes.is_some() {
@@ -154,7 +155,7 @@ fn become_zygote(channel: &Channel, plan: Plan, tree: &Tree, world: &World) -> A
     die_with_parent();
     // A restricted process cannot mount: with scratch folders, each call restricts itself.
     if isolation != Isolation::None && world.scratch_bytes.is_none() {
-        let enforced = landlock::restrict(tree)?;
+        let enforced = landlock::restrict(&tree)?;
         if isolation == Isolation::Landlock && !enforced {
             return Err("Landlock is not enforced".into());
         }
@@ -168,7 +169,7 @@ fn become_zygote(channel: &Channel, plan: Plan, tree: &Tree, world: &World) -> A
     };
     let config = StubConfig {
         isolation,
-        places: interpreter.places.iter().map(|p| utf8(p)).collect::<Attempt<_>>()?,
+        places: tree.listed().map(utf8).collect::<Attempt<_>>()?,
         preload: &world.preload,
         process_namespace: namespace.as_ref().map(AsRawFd::as_raw_fd),
         zygote_filters: filters.iter().flat_map(|filters| &filters.zygote).map(|filter| hexadecimal(filter)).collect(),
@@ -176,7 +177,7 @@ fn become_zygote(channel: &Channel, plan: Plan, tree: &Tree, world: &World) -> A
         landlock: match (isolation, world.scratch_bytes) {
             (Isolation::None, _) => None,
             (_, None) => landlock::Rules::for_call(),
-            (_, Some(_)) => landlock::Rules::with_scratch(tree),
+            (_, Some(_)) => landlock::Rules::with_scratch(&tree),
         },
         scratch: world.scratch_bytes.map(|bytes| (bytes, SCRATCH)),
         other_tasks,

@@ -35,6 +35,7 @@ mod ladder;
 mod landlock;
 mod launcher;
 mod limits;
+mod names;
 mod namespaces;
 mod outcome;
 mod privileges;

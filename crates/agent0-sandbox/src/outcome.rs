@@ -2,6 +2,9 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
+
+use crate::names::{Names, Renamer};
 
 /// What a call did, and what it used. Whatever ended it, the output up to then is here.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,19 +80,29 @@ fn signal_name(signal: i32) -> &'static str {
 pub(crate) struct Capture {
     head: Vec<u8>,
     tail: VecDeque<u8>,
+    /// Bytes that came, before renaming.
+    came: usize,
+    /// Bytes after renaming.
     total: usize,
     keep: usize,
     max: usize,
+    renamer: Renamer,
 }
 
 impl Capture {
-    pub fn new(keep: usize, max: usize) -> Self {
-        Self { head: Vec::new(), tail: VecDeque::new(), total: 0, keep, max }
+    pub fn new(keep: usize, max: usize, names: Arc<Names>) -> Self {
+        Self { head: Vec::new(), tail: VecDeque::new(), came: 0, total: 0, keep, max, renamer: Renamer::new(names) }
     }
 
     /// Takes the next bytes. What lies beyond the maximum is dropped, so that the text does not depend on when the writer was killed.
     pub fn push(&mut self, bytes: &[u8]) {
-        let bytes = &bytes[..bytes.len().min(self.max.saturating_sub(self.total))];
+        let bytes = &bytes[..bytes.len().min(self.max.saturating_sub(self.came))];
+        self.came += bytes.len();
+        let renamed = self.renamer.push(bytes);
+        self.take(&renamed);
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
         self.total += bytes.len();
         let (head, rest) = bytes.split_at(bytes.len().min(self.head_room()));
         self.head.extend_from_slice(head);
@@ -104,11 +117,13 @@ impl Capture {
 
     /// Whether the stream reached its maximum.
     pub fn is_full(&self) -> bool {
-        self.total >= self.max
+        self.came >= self.max
     }
 
     /// The text, with a line in the middle that says how much is missing.
     pub fn text(mut self) -> String {
+        let rest = self.renamer.finish();
+        self.take(&rest);
         let missing = self.total - self.head.len() - self.tail.len();
         if missing == 0 {
             self.head.extend(self.tail);
@@ -128,7 +143,7 @@ mod tests {
     use super::*;
 
     fn capture(keep: usize, max: usize, pieces: &[&str]) -> String {
-        let mut capture = Capture::new(keep, max);
+        let mut capture = Capture::new(keep, max, Arc::default());
         for piece in pieces {
             capture.push(piece.as_bytes());
         }
@@ -153,7 +168,7 @@ mod tests {
     #[test]
     fn nothing_beyond_the_maximum_is_seen() {
         assert_eq!(capture(8, 6, &["abcd", "efgh"]), "abcdef");
-        let mut full = Capture::new(8, 6);
+        let mut full = Capture::new(8, 6, Arc::default());
         full.push(b"abcde");
         assert!(!full.is_full());
         full.push(b"f");

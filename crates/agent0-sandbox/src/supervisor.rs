@@ -8,6 +8,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use crate::SandboxError;
 use crate::call::{Call, CallFiles, Job};
 use crate::channel::Received;
 use crate::isolation::Isolation;
+use crate::names::Names;
 use crate::protocol::{Event, Request, Task, World};
 use crate::sys::wait_readable;
 use crate::zygote::Zygote;
@@ -40,6 +42,7 @@ enum State {
 /// The state of the supervising thread.
 #[derive(Debug)]
 pub struct Supervisor {
+    names: Arc<Names>,
     recipe: Recipe,
     state: State,
     /// Where the result of the very first start goes.
@@ -54,6 +57,7 @@ pub struct Supervisor {
 impl Supervisor {
     pub fn new(recipe: Recipe, jobs: Receiver<Job>, wake: UnixStream, first_start: Sender<Result<Isolation, SandboxError>>) -> Self {
         Self {
+            names: Arc::new(Names::of(&recipe.world.interpreter)),
             recipe,
             state: State::Absent,
             first_start: Some(first_start),
@@ -115,7 +119,7 @@ impl Supervisor {
                     continue;
                 }
             };
-            let call = Call::new(job, pipes);
+            let call = Call::new(job, pipes, &self.names);
             self.next_id += 1;
             let program = &call.job.program;
             let request = Request { id: self.next_id, seed: program.seed, code_bytes: program.code.len(), limits: &call.job.limits };

@@ -4,7 +4,7 @@
 //! home folder works as well as the system's.
 #![allow(unsafe_code)]
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
@@ -29,14 +29,18 @@ const WORKSHOP: &CStr = c"/tmp";
 /// Where a call finds its scratch folder. Not /tmp, where an interpreter may be.
 pub const SCRATCH: &str = "/scratch";
 
+/// Where packages are found that lie outside of the system's and the interpreter's folders. A program that looks at paths, and an error
+/// message that names one, is the same on every machine and for every user.
+pub const PACKAGES: &str = "/packages";
+
 /// As the kernel: more links than this on one path are a loop.
 const LINKS_MAX: usize = 40;
 
 /// The files that the sandbox sees.
 #[derive(Debug, Default, PartialEq)]
 pub struct Tree {
-    /// Files and folders by their real paths; none lies below another.
-    binds: BTreeSet<PathBuf>,
+    /// Files and folders: where they are seen, and their real paths; none lies below another.
+    binds: BTreeMap<PathBuf, PathBuf>,
     /// Symbolic links on the way to them, and their targets.
     links: BTreeMap<PathBuf, PathBuf>,
     /// Folders of which only some of the content is readable, but whose content may be listed, as Python's `import` does.
@@ -57,12 +61,37 @@ impl Tree {
         Ok(tree)
     }
 
-    /// The real paths of everything that is readable, without the devices.
-    pub fn binds(&self) -> impl Iterator<Item = &Path> {
-        self.binds.iter().map(PathBuf::as_path)
+    /// The same files for a root of its own, with packages in [`PACKAGES`]. What is part of a folder that is readable as a whole stays there.
+    pub fn with_packages_moved(mut self) -> Self {
+        let places = std::mem::take(&mut self.listed);
+        for place in places {
+            if self.binds.keys().any(|bind| place.starts_with(bind)) {
+                self.listed.push(place);
+                continue;
+            }
+            let here = |path: &PathBuf| path.parent() == Some(&place);
+            let links: Vec<PathBuf> = self.links.extract_if(.., |path, _| here(path)).map(|(path, _)| path).collect();
+            let files: Vec<PathBuf> = self.binds.extract_if(.., |path, _| here(path)).map(|(path, _)| path).collect();
+            for path in links.iter().chain(&files) {
+                // In two places, the first one counts, as on Python's path. A link that leads nowhere is left out.
+                if let (Some(name), Ok(real)) = (path.file_name(), fs::canonicalize(path)) {
+                    self.binds.entry(Path::new(PACKAGES).join(name)).or_insert(real);
+                }
+            }
+            let packages = PathBuf::from(PACKAGES);
+            if !self.listed.contains(&packages) {
+                self.listed.push(packages);
+            }
+        }
+        self
     }
 
-    /// The folders that may be listed, beside those that are readable.
+    /// Where everything that is readable is seen, without the devices.
+    pub fn binds(&self) -> impl Iterator<Item = &Path> {
+        self.binds.keys().map(PathBuf::as_path)
+    }
+
+    /// The folders that packages are in, in the order of Python's path; they may be listed, beside those that are readable.
     pub fn listed(&self) -> impl Iterator<Item = &Path> {
         self.listed.iter().map(PathBuf::as_path)
     }
@@ -95,14 +124,14 @@ impl Tree {
             }
             self.links.insert(next, target);
         }
-        self.binds.insert(real);
+        self.binds.insert(real.clone(), real);
         Ok(())
     }
 
     fn drop_nested(&mut self) {
         let all = self.binds.clone();
-        let below_another = |path: &Path| path.ancestors().skip(1).any(|above| all.contains(above));
-        self.binds.retain(|path| !below_another(path));
+        let below_another = |path: &Path| path.ancestors().skip(1).any(|above| all.contains_key(above));
+        self.binds.retain(|path, _| !below_another(path));
         self.links.retain(|path, _| !below_another(path));
     }
 
@@ -111,8 +140,8 @@ impl Tree {
         const READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID;
         // All sources are looked at before the workshop covers some of them.
         let mut mounts = Vec::new();
-        for path in &self.binds {
-            mounts.push((path.as_path(), path.is_dir(), copy_of_mount(path, READ_ONLY | libc::MOUNT_ATTR_NODEV)?));
+        for (path, real) in &self.binds {
+            mounts.push((path.as_path(), real.is_dir(), copy_of_mount(real, READ_ONLY | libc::MOUNT_ATTR_NODEV)?));
         }
         for path in DEVICES.iter().map(Path::new) {
             mounts.push((path, false, copy_of_mount(path, READ_ONLY | libc::MOUNT_ATTR_NOEXEC)?));
@@ -236,6 +265,29 @@ mod tests {
 
         assert_eq!(tree.binds().collect::<Vec<_>>(), [folder.join("real/lib")]);
         assert_eq!(tree.links.keys().collect::<Vec<_>>(), [&folder.join("alias"), &folder.join("lib")]);
+    }
+
+    #[test]
+    fn packages_move_unless_they_are_part_of_a_folder() {
+        let folder = std::env::temp_dir().join(format!("agent0-places-{}", std::process::id()));
+        for path in ["env/a", "env/b", "system/site/c", "other/a", "elsewhere/d"] {
+            fs::create_dir_all(folder.join(path)).unwrap();
+        }
+        symlink("../elsewhere/d", folder.join("env/d")).unwrap();
+        let folder = fs::canonicalize(&folder).unwrap();
+
+        let mut tree = Tree { listed: ["env", "system/site", "other"].map(|place| folder.join(place)).into(), ..Tree::default() };
+        for path in ["env/a", "env/b", "env/d", "system", "other/a"] {
+            tree.add(&folder.join(path)).unwrap();
+        }
+        let tree = tree.with_packages_moved();
+        fs::remove_dir_all(&folder).unwrap();
+
+        let seen = |name: &str| (Path::new(PACKAGES).join(name), folder.join(if name == "d" { "elsewhere" } else { "env" }).join(name));
+        let stay = |name: &str| (folder.join(name), folder.join(name));
+        assert_eq!(tree.binds, [seen("a"), seen("b"), seen("d"), stay("system"), stay("elsewhere/d")].into());
+        assert_eq!(tree.listed, [PathBuf::from(PACKAGES), folder.join("system/site")]);
+        assert!(tree.links.is_empty());
     }
 
     #[test]

@@ -2,9 +2,13 @@
 
 mod common;
 
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
 use agent0_provision::{Cache, python_env};
 use agent0_sandbox::{Isolation, Limits, Program, Sandbox, SandboxConfig, SandboxError, Status};
-use common::{launcher, output, plain_config, plain_sandbox, run};
+use common::{launcher, output, plain_config, plain_python, plain_sandbox, run};
 
 const LEVELS: [Isolation; 2] = [Isolation::Full, Isolation::Landlock];
 
@@ -143,11 +147,51 @@ fn packages_are_allowed_by_name() {
     assert!(cause.contains("no package no-such-thing; install it there"), "{cause}");
 }
 
-fn python_with_packages() -> std::path::PathBuf {
+fn python_with_packages() -> PathBuf {
     match std::env::var_os("AGENT0_TEST_PYTHON") {
         Some(python) => python.into(),
         None => python_env(&Cache::open().unwrap(), None, &|_| {}).unwrap().python,
     }
+}
+
+/// A virtual environment at `folder` with a package `pack` of one line.
+fn environment_with_pack(folder: &Path) -> PathBuf {
+    let made = Command::new(plain_python()).args(["-m", "venv", "--without-pip"]).arg(folder).status().unwrap();
+    assert!(made.success());
+    let version = fs::read_dir(folder.join("lib")).unwrap().next().unwrap().unwrap();
+    let packages = version.path().join("site-packages");
+    fs::create_dir_all(packages.join("pack")).unwrap();
+    fs::write(packages.join("pack/__init__.py"), "def fail(): raise ValueError").unwrap();
+    fs::create_dir_all(packages.join("pack-1.0.dist-info")).unwrap();
+    fs::write(packages.join("pack-1.0.dist-info/METADATA"), "Metadata-Version: 2.1\nName: pack\nVersion: 1.0\n").unwrap();
+    fs::write(packages.join("pack-1.0.dist-info/RECORD"), "pack/__init__.py,,\n").unwrap();
+    folder.join("bin/python3")
+}
+
+#[test]
+fn what_is_seen_does_not_tell_where_the_environment_is() {
+    let root = std::env::temp_dir().join(format!("agent0-where-{}", std::process::id()));
+    let folders = ["a", "quite/another/place-with-a-long-name"].map(|name| root.join(name));
+    let code = "import pack, sys\ntry:\n    from pack import nothing\nexcept ImportError as error:\n    print(error)\n\
+                print(pack, pack.__path__, sys.path[-1])\npack.fail()";
+    let mut seen = Vec::new();
+    for folder in &folders {
+        let python = environment_with_pack(folder);
+        for level in LEVELS {
+            let config = SandboxConfig { extra_packages: vec!["pack".into()], python: python.clone(), ..plain_config() };
+            let Some(sandbox) = common::sandbox_at(level, config) else { continue };
+            let outcome = run(&sandbox, code);
+            assert!(outcome.stdout.contains("cannot import name 'nothing' from 'pack' (/packages/pack/__init__.py)"), "{}", outcome.stdout);
+            assert!(outcome.stderr.contains("File \"/packages/pack/__init__.py\", line 1, in fail"), "{}", outcome.stderr);
+            seen.push((outcome.stdout, outcome.stderr));
+            if level == Isolation::Full {
+                // Not only what is written: a program can find out nothing.
+                assert_eq!(output(&sandbox, "import pack\nprint(len(pack.__file__))"), "26\n");
+            }
+        }
+    }
+    fs::remove_dir_all(&root).unwrap();
+    assert!(!seen.is_empty() && seen.iter().all(|output| *output == seen[0]), "{seen:?}");
 }
 
 #[test]
@@ -178,7 +222,7 @@ fn both_kinds_of_time_are_told() {
 #[test]
 fn the_same_seed_gives_the_same_outcome_in_every_sandbox() {
     let printed = |sandbox: &Sandbox, code: &str, seed: u64| sandbox.run_blocking(code, seed, &common::patient()).unwrap().stdout;
-    let chance = "import random\nprint(random.random(), hash('a'), {'x', 'y', 'z'})";
+    let chance = "import random\nprint(random.random(), hash('a'), {'x', 'y', 'z'}, object())";
     // Classes in a set are ordered by their addresses.
     let addresses = "import fractions, decimal\nprint(id(fractions.Fraction), {fractions.Fraction, decimal.Decimal})";
     let outcome = || {
