@@ -30,7 +30,7 @@ pub struct Program {
     pub code: Vec<u8>,
     /// What it reads from its standard input.
     pub stdin: Vec<u8>,
-    /// Seeds `random` and `numpy.random`.
+    /// Seeds what [`Sandbox::run`](crate::Sandbox::run) says.
     pub seed: u64,
 }
 

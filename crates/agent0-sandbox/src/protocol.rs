@@ -47,7 +47,7 @@ pub struct World {
 pub struct Request<'a> {
     /// Names the call in the events about it.
     pub id: u64,
-    /// Seeds `random` and `numpy.random`.
+    /// Seeds what [`Sandbox::run`](crate::Sandbox::run) says.
     pub seed: u64,
     /// How long the code is.
     pub code_bytes: usize,

@@ -133,7 +133,8 @@ impl Sandbox {
         &self.limits
     }
 
-    /// Runs `code` as `python main.py` would, with the limits of the configuration. `seed` seeds `random` and `numpy.random`.
+    /// Runs `code` as `python main.py` would, with the limits of the configuration. `seed` seeds `random`, `numpy.random`,
+    /// sympy's generator, and one in the place of the system's (`os.urandom`, `secrets`, generators without a seed).
     /// Dropping the future kills the call.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 # The zygote: it waits for calls and forks a locked-in child for each. It never reads the code of a call, so no child can find another's.
 # `warm.py` comes before it in the same program. Only the standard library is used.
-import ctypes, gc, json, os, resource, select, signal, socket, struct, threading
-import atexit, io, linecache, random, site, traceback
+import ctypes, gc, json, resource, select, signal, socket, struct, threading
+import atexit, io, linecache, site, traceback
 import bisect, collections, copy, datetime, decimal, fractions, functools, heapq, itertools, math, operator, re, statistics, string, time, typing
 
 CONFIG = json.loads(sys.argv[1])
@@ -206,13 +206,6 @@ def prepare_main():
         os.close(fd)
 
 
-def seed_generators(seed):
-    """Before the fork, so that no call has to copy what this changes."""
-    random.seed(seed)
-    if "numpy" in sys.modules:
-        sys.modules["numpy"].random.seed(seed & 0xFFFFFFFF)
-
-
 def watch(process):
     """A pidfd of a child; a child that cannot be watched is ended."""
     try:
@@ -260,7 +253,7 @@ class Zygote:
         if FULL:
             must(libc.setns(CONFIG["process_namespace"], CLONE_NEWPID), "going back to the process namespace")
             must(libc.unshare(CLONE_NEWPID), "making a process namespace")
-        seed_generators(request["seed"])
+        seed_generators(request["seed"])  # before the fork, so that no call has to copy what this changes
         status_read, status_write = os.pipe()
         try:
             began = time.monotonic()

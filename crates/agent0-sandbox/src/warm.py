@@ -1,8 +1,34 @@
 # Imports the preloaded modules and uses them once, so that what they load or compute at first use is done before the fork of a call.
-# Part of the zygote; `stub.py` follows in the same program.
+# Before that it puts a seeded generator in the place of the system's random numbers: programs that draw them are repeatable, and so are
+# modules that do so when they are loaded, as sympy. Part of the zygote; `stub.py` follows in the same program.
 import sys
 
 sys.path[:] = [place for place in sys.path if place]  # `-c` puts the current folder first
+
+import os, random
+
+CHANCE = random.Random(0)
+
+
+def replace_system_random():
+    seed_with = random.Random.seed
+
+    def seed(self, a=None, version=2):
+        seed_with(self, CHANCE.getrandbits(256) if a is None else a, version)
+
+    random.Random.seed = seed
+    random.seed = random._inst.seed
+    os.urandom = random._urandom = CHANCE.randbytes  # `secrets`, `uuid` and numpy's `default_rng` draw from it
+
+
+def seed_generators(seed):
+    CHANCE.seed("chance %d" % seed)
+    random.seed(seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed & 0xFFFFFFFF)
+    if "sympy" in sys.modules:
+        sys.modules["sympy"].core.random.seed(seed)
+
 
 MATHS = [
     r"\frac{1}{2}", "0.5", r"\sqrt{2}+1", "x^2+2x+1", "(x+1)^2", "(1,2)", r"\{1,2\}", "[0,1)", r"3\pi", "2^{10}",
@@ -73,6 +99,7 @@ WARM = {"numpy": warm_numpy, "sympy": warm_sympy, "math_verify": warm_math_verif
 
 
 def preload(names):
+    replace_system_random()
     for name in names:
         __import__(name)
         if name in WARM:

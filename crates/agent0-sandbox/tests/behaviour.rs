@@ -222,7 +222,9 @@ fn both_kinds_of_time_are_told() {
 #[test]
 fn the_same_seed_gives_the_same_outcome_in_every_sandbox() {
     let printed = |sandbox: &Sandbox, code: &str, seed: u64| sandbox.run_blocking(code, seed, &common::patient()).unwrap().stdout;
-    let chance = "import random\nprint(random.random(), hash('a'), {'x', 'y', 'z'}, object())";
+    let chance = "import os, random, secrets, uuid\nprint(random.random(), hash('a'), {'x', 'y', 'z'}, object())\n\
+                  print(os.urandom(8), secrets.token_hex(), uuid.uuid4(), random.Random().random(), random.SystemRandom().random())\n\
+                  random.seed()\nprint(random.random())";
     // Classes in a set are ordered by their addresses.
     let addresses = "import fractions, decimal\nprint(id(fractions.Fraction), {fractions.Fraction, decimal.Decimal})";
     let outcome = || {
@@ -251,6 +253,7 @@ fn what_one_call_changes_the_next_does_not_see() {
 #[test]
 fn the_preloaded_modules_work_at_both_levels() {
     let python = python_with_packages();
+    let mut drawn = Vec::new();
     for isolation in LEVELS {
         let preload = ["numpy", "sympy", "math_verify"].map(str::to_owned).to_vec();
         let config = SandboxConfig { preload, isolation: Some(isolation), launcher: Some(launcher()), ..SandboxConfig::new(&python) };
@@ -266,9 +269,12 @@ fn the_preloaded_modules_work_at_both_levels() {
         assert_eq!(output(&sandbox, "import numpy as np\nprint(np.linalg.det(np.eye(3)))"), "1.0\n");
         assert_eq!(output(&sandbox, "from sympy import *\nx = symbols('x')\nprint(factor(x**4 - 1))"), "(x - 1)*(x + 1)*(x**2 + 1)\n");
         assert_eq!(output(&sandbox, "from math_verify import parse, verify\nprint(verify(parse('$1/2$'), parse('$0.5$')))"), "True\n");
-        let random = "import numpy as np\nprint(np.random.rand())";
-        assert_eq!(output(&sandbox, random), output(&sandbox, random));
+        let random = "import numpy as np, sympy\nprint(np.random.rand(), np.random.default_rng().random())\n\
+                      print(sympy.randprime(1, 10**9), sympy.Dummy().dummy_index)";
+        drawn.extend([output(&sandbox, random), output(&sandbox, random)]);
     }
+    // Every zygote loads its modules anew, and they draw from the same generators.
+    assert!(drawn.iter().all(|numbers| *numbers == drawn[0]), "{drawn:?}");
 }
 
 #[test]
