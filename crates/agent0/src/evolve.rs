@@ -36,6 +36,7 @@ pub fn run(args: &EvolveArgs) -> anyhow::Result<ExitCode> {
     terminal.line(&format!("{verb} run {name} in {} (preset {}, model {})", path.display(), config.preset, config.model));
 
     let equipment = equip(&config, args.isolation.unsafe_no_isolation, &terminal)?;
+    remember_python(&folder.store, &equipment.python, &terminal)?;
     let ended = work(folder, &equipment, &terminal, args.verbose);
     terminal.clear();
 
@@ -60,6 +61,20 @@ pub fn run(args: &EvolveArgs) -> anyhow::Result<ExitCode> {
     // The engine may be in the middle of a long computation that nobody waits for any more: do not wait either.
     drop(equipment.sandbox);
     std::process::exit(code);
+}
+
+/// Notes in the run what runs its programs, and says so when that is not what it was. No reason to stop: systems are kept up to date.
+fn remember_python(store: &Store, python: &str, terminal: &Terminal) -> anyhow::Result<()> {
+    let before = store.meta("python")?;
+    if before.as_deref() == Some(python) {
+        return Ok(());
+    }
+    if let Some(before) = before {
+        terminal.warn(&format!(
+            "this run's programs were run by {before}, and are now run by {python}: what they print may differ, and nobody can repeat the run bit for bit"
+        ));
+    }
+    Ok(store.set_meta("python", python)?)
 }
 
 /// Works on the run until it is done or someone presses Ctrl-C.
@@ -95,4 +110,20 @@ fn conclude(args: &EvolveArgs, summary: &Summary, message: &str) -> anyhow::Resu
         println!("{}\n{message}", report::text(summary));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_run_remembers_the_python_that_came_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let terminal = Terminal::new(true);
+        for python in ["Python 3.11.2 with numpy==2", "Python 3.11.2 with numpy==2", "Python 3.13.1 with numpy==2"] {
+            remember_python(&store, python, &terminal).unwrap();
+            assert_eq!(store.meta("python").unwrap().as_deref(), Some(python));
+        }
+    }
 }

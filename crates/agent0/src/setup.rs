@@ -21,6 +21,8 @@ pub struct Equipment {
     pub engine: LocalEngine,
     pub tokenizer: Arc<Tokenizer>,
     pub sandbox: Arc<Sandbox>,
+    /// The version of Python in the sandbox, and of its packages: what programs print may depend on them.
+    pub python: String,
     pub grader: Grader,
 }
 
@@ -32,10 +34,10 @@ pub fn equip(config: &Config, unsafe_no_isolation: bool, terminal: &Terminal) ->
     }
     let cache = Cache::open()?;
     let model = provide_model(&cache, config, terminal)?;
-    let sandbox = provide_sandbox(&cache, config, unsafe_no_isolation, terminal)?;
+    let (sandbox, python) = provide_sandbox(&cache, config, unsafe_no_isolation, terminal)?;
     let (engine, tokenizer) = load(&model, config, terminal)?;
     let grader = Grader::new(Some(Arc::new(MathVerify::new(sandbox.clone()))));
-    Ok(Equipment { model, engine, tokenizer, sandbox, grader })
+    Ok(Equipment { model, engine, tokenizer, sandbox, python, grader })
 }
 
 /// The same without tool and grader: no Python is needed.
@@ -48,18 +50,23 @@ fn provide_model(cache: &Cache, config: &Config, terminal: &Terminal) -> anyhow:
     Ok(obtain_model(cache, &config.model, &|event| progress.event(event))?)
 }
 
-fn provide_sandbox(cache: &Cache, config: &Config, unsafe_no_isolation: bool, terminal: &Terminal) -> anyhow::Result<Arc<Sandbox>> {
+fn provide_sandbox(
+    cache: &Cache,
+    config: &Config,
+    unsafe_no_isolation: bool,
+    terminal: &Terminal,
+) -> anyhow::Result<(Arc<Sandbox>, String)> {
     let progress = SetupProgress::new(terminal);
-    let python = python_env(cache, None, &|event| progress.event(event))?;
+    let env = python_env(cache, None, &|event| progress.event(event))?;
     terminal.status("starting the sandbox");
-    let sandbox = SandboxConfig { unsafe_no_isolation, ..sandbox_config(&python.python, config) };
+    let sandbox = SandboxConfig { unsafe_no_isolation, ..sandbox_config(&env.python, config) };
     let sandbox = Sandbox::start(sandbox).context("the sandbox for Python programs cannot be had; `agent0 doctor` says what is missing")?;
     let sandbox = Arc::new(sandbox);
-    terminal.line(&format!("sandbox: isolation {}", sandbox.isolation()));
+    terminal.line(&format!("sandbox: isolation {}, Python {}", sandbox.isolation(), env.version));
     if sandbox.isolation() == Isolation::None {
         terminal.warn("nothing isolates the model's programs; they can do what you can do");
     }
-    Ok(sandbox)
+    Ok((sandbox, format!("Python {} with {}", env.version, env.packages.join(", "))))
 }
 
 fn load(model: &Path, config: &Config, terminal: &Terminal) -> anyhow::Result<(LocalEngine, Arc<Tokenizer>)> {
