@@ -143,7 +143,8 @@ impl Request {
     }
 
     /// The settings of a run that is to be resumed: the stored ones, which nothing asked for may contradict. Only what decides no result
-    /// ([`FOLLOWS_THE_MACHINE`]) is as asked. A preset named on the command line counts with all its keys.
+    /// ([`FOLLOWS_THE_MACHINE`]) is as asked, and a run may be given more iterations, which changes none of those that it has. A preset
+    /// named on the command line counts with all its keys.
     pub fn resumed(&self, run: &str, stored: &Config) -> Result<Config, ConfigError> {
         let mut asked = Table::new();
         if let Some(name) = &self.preset {
@@ -153,7 +154,10 @@ impl Request {
         let mut settings = table_of(stored);
         let stored = flatten(&settings);
         let find = |key: &str| stored.iter().find(|(k, _)| k == key).map(|(_, v)| v);
-        let (free, fixed): (Vec<_>, Vec<_>) = flatten(&asked).into_iter().partition(|(key, _)| FOLLOWS_THE_MACHINE.contains(&key.as_str()));
+        let more_iterations = |key: &str, asked: &Value| key == "iterations" && find(key).and_then(Value::as_integer) < asked.as_integer();
+        let (free, fixed): (Vec<_>, Vec<_>) = flatten(&asked)
+            .into_iter()
+            .partition(|(key, value)| FOLLOWS_THE_MACHINE.contains(&key.as_str()) || more_iterations(key, value));
         let differences: Vec<String> = fixed
             .into_iter()
             .filter(|(key, value)| find(key).is_none_or(|stored| !same_value(stored, value)))
@@ -407,9 +411,19 @@ mod tests {
         assert_eq!(request(&[]).resumed("r", &stored).unwrap(), stored);
         let same = ["seed=3", "executor.learning_rate=0.1", "engine.kv_mib=512"];
         assert_eq!(request(&same).resumed("r", &stored).unwrap().engine.kv_mib, 512);
-        let error = request(&["seed=4", "iterations=3"]).resumed("r", &stored).unwrap_err().to_string();
+        let error = request(&["seed=4", "iterations=4"]).resumed("r", &stored).unwrap_err().to_string();
         assert!(error.contains("seed is 3 there, 4 was asked for") && !error.contains("iterations"), "{error}");
         let preset = Request { preset: Some("smoke".into()), ..Request::default() };
         assert!(preset.resumed("r", &stored).unwrap_err().to_string().contains("preset"));
+    }
+
+    #[test]
+    fn a_run_may_be_given_more_iterations_but_not_fewer() {
+        let stored = request(&["iterations=3"]).resolve().unwrap();
+        assert_eq!(request(&["iterations=5"]).resumed("r", &stored).unwrap(), Config { iterations: 5, ..stored.clone() });
+        for wrong in ["2", "many", "100"] {
+            let error = request(&[&format!("iterations={wrong}")]).resumed("r", &stored).unwrap_err().to_string();
+            assert!(error.contains("iterations") && error.contains(if wrong == "100" { "99" } else { wrong }), "{error}");
+        }
     }
 }

@@ -132,6 +132,18 @@ async fn a_run_from_nothing_to_the_end() {
 }
 
 #[tokio::test]
+async fn a_finished_run_that_is_given_more_iterations_goes_on() {
+    let whole = tempfile::tempdir().unwrap();
+    work(whole.path(), &FakeEngine::new(Script::Varied, 0, None), &request(&[])).await.unwrap();
+    let runs = tempfile::tempdir().unwrap();
+    assert!(work(runs.path(), &FakeEngine::new(Script::Varied, 0, None), &request(&["iterations=1"])).await.unwrap());
+    assert_eq!(summary(runs.path()).status, "finished");
+    let more = Request { sets: vec!["iterations=2".into()], ..Request::default() };
+    assert!(work(runs.path(), &FakeEngine::new(Script::Varied, 0, None), &more).await.unwrap());
+    assert!(remains(runs.path()) == remains(whole.path()));
+}
+
+#[tokio::test]
 async fn timing_does_not_show() {
     let mut all = Vec::new();
     for timing in 0..3 {

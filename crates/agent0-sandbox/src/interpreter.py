@@ -55,6 +55,6 @@ print(json.dumps({
     "executable": os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable),
     "prefix": os.path.realpath(sys.base_prefix),
     "libraries": [path for path in libraries if os.path.isdir(path)],
-    "places": PLACES,
+    "places": [os.path.realpath(place) for place in PLACES],
     "packages": closure(usual + extra),
 }))

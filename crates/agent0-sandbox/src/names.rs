@@ -5,7 +5,6 @@
 //! of its own the packages have that name already; where files are seen at their real places, only the text can be changed. What Python
 //! shows of an object without a text of its own ends with its address, which depends on what other calls did before.
 
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,8 +27,8 @@ pub struct Names(Vec<(Vec<u8>, &'static [u8])>);
 impl Names {
     /// The names for an interpreter's folders.
     pub fn of(interpreter: &Interpreter) -> Self {
-        let places = interpreter.places.iter().filter_map(|place| fs::canonicalize(place).ok()).map(|place| (place, PACKAGES));
-        Self::new(places.chain([(interpreter.prefix.clone(), PREFIX)]))
+        let places = interpreter.places.iter().map(|place| (place, PACKAGES));
+        Self::new(places.chain([(&interpreter.prefix, PREFIX)]))
     }
 
     fn new(names: impl Iterator<Item = (impl AsRef<Path>, &'static str)>) -> Self {

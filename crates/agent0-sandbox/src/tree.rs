@@ -48,9 +48,9 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// The tree with the system's public libraries and `paths`; the folders `listed` may be listed.
+    /// The tree with the system's public libraries and `paths`; the folders `listed`, by their real paths, may be listed.
     pub fn with<'a>(paths: impl Iterator<Item = &'a Path>, listed: &[PathBuf]) -> Attempt<Self> {
-        let mut tree = Self { listed: listed.iter().filter_map(|path| fs::canonicalize(path).ok()).collect(), ..Self::default() };
+        let mut tree = Self { listed: listed.to_vec(), ..Self::default() };
         for path in SYSTEM.iter().map(Path::new).filter(|p| p.exists()) {
             tree.add(path).attempt_at("reading", path)?;
         }
@@ -79,7 +79,8 @@ impl Tree {
                 }
             }
             let packages = PathBuf::from(PACKAGES);
-            if !self.listed.contains(&packages) {
+            let moved = self.binds.keys().any(|bind| bind.starts_with(&packages));
+            if moved && !self.listed.contains(&packages) {
                 self.listed.push(packages);
             }
         }
@@ -275,6 +276,9 @@ mod tests {
         }
         symlink("../elsewhere/d", folder.join("env/d")).unwrap();
         let folder = fs::canonicalize(&folder).unwrap();
+
+        let without = Tree { listed: vec![folder.join("env")], ..Tree::default() };
+        assert_eq!(without.with_packages_moved(), Tree::default(), "no package, no folder for them");
 
         let mut tree = Tree { listed: ["env", "system/site", "other"].map(|place| folder.join(place)).into(), ..Tree::default() };
         for path in ["env/a", "env/b", "env/d", "system", "other/a"] {
