@@ -79,6 +79,7 @@ mod tests {
             adapter: None,
             adapter_digest: None,
             numerics: "f32".into(),
+            python: None,
         };
         Results { subject, results: of.map(|benchmark| asked(benchmark, preset(benchmark), overrides)).collect() }
     }

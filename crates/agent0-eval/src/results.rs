@@ -33,6 +33,8 @@ pub struct Subject {
     pub adapter_digest: Option<String>,
     /// Format of the weights and kind of arithmetic, which decide the last bits of a result.
     pub numerics: String,
+    /// The Python that ran its programs, and its packages: what programs print may depend on them. `None` from older versions.
+    pub python: Option<String>,
 }
 
 /// All scores of one model.
@@ -169,6 +171,7 @@ mod tests {
             adapter: None,
             adapter_digest: None,
             numerics: "f32".into(),
+            python: Some("Python 3.11.2 with numpy==2".into()),
         }
     }
 
@@ -235,11 +238,16 @@ mod tests {
         let mut results = Results::open(folder.path(), &subject("1")).unwrap();
         results.put(folder.path(), crate::score::tests::score("gsm8k", &[("a", 1.0)])).unwrap();
         let mut text: serde_json::Value = serde_json::from_slice(&fs::read(folder.path().join(FILE)).unwrap()).unwrap();
+        text.as_object_mut().unwrap().remove("python").unwrap();
         let score = text["results"][0].as_object_mut().unwrap();
         score.remove("digests").unwrap();
         score["data"].as_object_mut().unwrap().remove("rows").unwrap();
         fs::write(folder.path().join(FILE), text.to_string()).unwrap();
         results.results[0].data.rows = None;
+        results.subject.python = None;
+        assert_eq!(Results::read(folder.path()).unwrap(), results);
+        // Another Python answers the same questions: the folder stays the model's, and names the one that came last.
+        results.subject = subject("1");
         assert_eq!(Results::open(folder.path(), &subject("1")).unwrap(), results);
     }
 

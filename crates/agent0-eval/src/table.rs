@@ -369,6 +369,7 @@ mod tests {
             adapter: None,
             adapter_digest: None,
             numerics: "q8".into(),
+            python: None,
         };
         Results { subject, results: scores }
     }

@@ -144,11 +144,12 @@ impl Request {
 
     /// The settings of a run that is to be resumed: the stored ones, which nothing asked for may contradict. Only what decides no result
     /// ([`FOLLOWS_THE_MACHINE`]) is as asked, and a run may be given more iterations, which changes none of those that it has. A preset
-    /// named on the command line counts with all its keys.
+    /// named on the command line counts with all its keys but this: that says how a run begins.
     pub fn resumed(&self, run: &str, stored: &Config) -> Result<Config, ConfigError> {
         let mut asked = Table::new();
         if let Some(name) = &self.preset {
             merge(&mut asked, preset_table(name)?);
+            asked.remove("iterations");
         }
         merge(&mut asked, self.explicit()?);
         let mut settings = table_of(stored);
@@ -420,7 +421,11 @@ mod tests {
     #[test]
     fn a_run_may_be_given_more_iterations_but_not_fewer() {
         let stored = request(&["iterations=3"]).resolve().unwrap();
-        assert_eq!(request(&["iterations=5"]).resumed("r", &stored).unwrap(), Config { iterations: 5, ..stored.clone() });
+        let longer = request(&["iterations=5"]).resumed("r", &stored).unwrap();
+        assert_eq!(longer, Config { iterations: 5, ..stored.clone() });
+        // Nor need the preset that it began with be left out from then on.
+        let preset = Request { preset: Some(stored.preset.clone()), ..Request::default() };
+        assert_eq!(preset.resumed("r", &longer).unwrap(), longer);
         for wrong in ["2", "many", "100"] {
             let error = request(&[&format!("iterations={wrong}")]).resumed("r", &stored).unwrap_err().to_string();
             assert!(error.contains("iterations") && error.contains(if wrong == "100" { "99" } else { wrong }), "{error}");

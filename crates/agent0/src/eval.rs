@@ -68,6 +68,7 @@ fn work(
 ) -> anyhow::Result<Option<Results>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the event loop")?;
     let whole = async {
+        compare_python(folder, scored, terminal);
         let mut results = Results::open(folder, scored)?;
         let examinee = Examinee {
             engine: &equipment.engine,
@@ -110,7 +111,21 @@ fn scored(subject: &Subject, equipment: &Equipment, terminal: &Terminal) -> anyh
         adapter: subject.adapter.as_ref().map(|folder| folder.display().to_string()),
         adapter_digest: subject.adapter.as_deref().map(adapter_digest).transpose()?,
         numerics: info.numerics.clone(),
+        python: Some(equipment.python.clone()),
     })
+}
+
+/// Says so when the answers in `folder` come from another Python than those that are to come.
+fn compare_python(folder: &Path, scored: &Scored, terminal: &Terminal) {
+    let before = Results::read(folder).ok().and_then(|there| there.subject.python);
+    if let (Some(before), Some(now)) = (before, &scored.python)
+        && before != *now
+    {
+        terminal.warn(&format!(
+            "programs of answers in {} were run by {before}, and are now run by {now}: what they print may differ",
+            folder.display()
+        ));
+    }
 }
 
 /// `runs/NAME/evals/executor-01-0004` for a run's checkpoint, else `evals/MODEL` or `evals/MODEL-ADAPTER`.
