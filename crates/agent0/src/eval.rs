@@ -15,7 +15,7 @@ use anyhow::Context;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::cli::EvalArgs;
-use crate::setup::{Equipment, equip};
+use crate::setup::{Equipment, equip, other_python};
 use crate::stop::stop_signal;
 use crate::subject::Subject;
 use crate::terminal::Terminal;
@@ -68,8 +68,11 @@ fn work(
 ) -> anyhow::Result<Option<Results>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the event loop")?;
     let whole = async {
-        compare_python(folder, scored, terminal);
+        let before = Results::read(folder).ok().and_then(|there| there.subject.python);
         let mut results = Results::open(folder, scored)?;
+        if let Some(warning) = other_python(&folder.display().to_string(), before.as_deref(), &equipment.python) {
+            terminal.warn(&warning);
+        }
         let examinee = Examinee {
             engine: &equipment.engine,
             codec: equipment.tokenizer.clone() as Arc<_>,
@@ -113,19 +116,6 @@ fn scored(subject: &Subject, equipment: &Equipment, terminal: &Terminal) -> anyh
         numerics: info.numerics.clone(),
         python: Some(equipment.python.clone()),
     })
-}
-
-/// Says so when the answers in `folder` come from another Python than those that are to come.
-fn compare_python(folder: &Path, scored: &Scored, terminal: &Terminal) {
-    let before = Results::read(folder).ok().and_then(|there| there.subject.python);
-    if let (Some(before), Some(now)) = (before, &scored.python)
-        && before != *now
-    {
-        terminal.warn(&format!(
-            "programs of answers in {} were run by {before}, and are now run by {now}: what they print may differ",
-            folder.display()
-        ));
-    }
 }
 
 /// `runs/NAME/evals/executor-01-0004` for a run's checkpoint, else `evals/MODEL` or `evals/MODEL-ADAPTER`.

@@ -11,7 +11,7 @@ use anyhow::Context;
 use crate::cli::EvolveArgs;
 use crate::progress::Progress;
 use crate::report;
-use crate::setup::{Equipment, equip};
+use crate::setup::{Equipment, equip, other_python};
 use crate::stop::stop_signal;
 use crate::terminal::Terminal;
 
@@ -63,18 +63,16 @@ pub fn run(args: &EvolveArgs) -> anyhow::Result<ExitCode> {
     std::process::exit(code);
 }
 
-/// Notes in the run what runs its programs, and says so when that is not what it was. No reason to stop: systems are kept up to date.
+/// Notes in the run what runs its programs, and says so when that is not what it was.
 fn remember_python(store: &Store, python: &str, terminal: &Terminal) -> anyhow::Result<()> {
     let before = store.meta("python")?;
-    if before.as_deref() == Some(python) {
-        return Ok(());
+    if let Some(warning) = other_python("this run", before.as_deref(), python) {
+        terminal.warn(&warning);
     }
-    if let Some(before) = before {
-        terminal.warn(&format!(
-            "this run's programs were run by {before}, and are now run by {python}: what they print may differ, and nobody can repeat the run bit for bit"
-        ));
+    if before.as_deref() != Some(python) {
+        store.set_meta("python", python)?;
     }
-    Ok(store.set_meta("python", python)?)
+    Ok(())
 }
 
 /// Works on the run until it is done or someone presses Ctrl-C.

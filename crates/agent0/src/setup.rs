@@ -69,6 +69,14 @@ fn provide_sandbox(
     Ok((sandbox, format!("Python {} with {}", env.version, env.packages.join(", "))))
 }
 
+/// What to say when the programs of a run or a folder of answers were run by another Python before. No reason to stop: systems are kept up to date.
+pub fn other_python(whose: &str, before: Option<&str>, now: &str) -> Option<String> {
+    let before = before.filter(|before| *before != now)?;
+    Some(format!(
+        "programs of {whose} were run by {before}, and are now run by {now}: what they print may differ, and nobody can repeat it bit for bit"
+    ))
+}
+
 fn load(model: &Path, config: &Config, terminal: &Terminal) -> anyhow::Result<(LocalEngine, Arc<Tokenizer>)> {
     terminal.status(&format!("loading {}", model.display()));
     let tokenizer = Arc::new(Tokenizer::open(model)?);
@@ -110,5 +118,18 @@ fn options(config: &Config) -> LocalOptions {
         adapter_rank: Some(config.lora.rank),
         base: find_model(&config.model).ok().map(|entry| entry.base.to_owned()),
         ..LocalOptions::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_python_is_told_and_the_same_or_none_is_not() {
+        assert_eq!(other_python("it", None, "Python 3.11.2"), None);
+        assert_eq!(other_python("it", Some("Python 3.11.2"), "Python 3.11.2"), None);
+        let warning = other_python("it", Some("Python 3.11.2"), "Python 3.13.1").unwrap();
+        assert!(warning.starts_with("programs of it were run by Python 3.11.2, and are now run by Python 3.13.1"), "{warning}");
     }
 }
