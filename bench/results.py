@@ -44,7 +44,7 @@ ANSWERS = ["--preset", "greedy", "--max-tokens", "1024", "--max-turns", "3"]
 
 @dataclass
 class Run:
-    """One run of the program, of `iterations` iterations."""
+    """One run of the program. An ablation is one of `iterations` iterations; a run without settings has the preset's number, and may have gone on since."""
 
     name: str
     seed: int
@@ -68,7 +68,8 @@ class Plan:
         self.files = dict(pair.split("=", 1) for pair in args.data)
 
     def run(self, run: Run) -> None:
-        settings = [f"seed={run.seed}", f"iterations={run.iterations}", *run.settings]
+        shorter = [f"iterations={run.iterations}"] if run.settings else []
+        settings = [f"seed={run.seed}", *shorter, *run.settings]
         sets = [part for setting in settings for part in ("--set", setting)]
         self.call(["evolve", "--preset", "laptop", "--name", run.name, "--runs", self.args.folder, *sets])
 
