@@ -1,7 +1,6 @@
-//! A model's weights by role, whatever file they come from. Reading is in `gguf_model.rs` and `hf.rs`.
+//! A model's weights by role, whatever file they come from (`files.rs`).
 
 use std::ops::Range;
-use std::path::Path;
 
 use crate::config::ModelConfig;
 use crate::error::ModelError;
@@ -133,11 +132,4 @@ pub(crate) fn part(shape: &[usize], rows: Range<usize>, out: &[f32]) -> usize {
     let (count, columns) = matrix(shape);
     assert!(rows.end <= count && out.len() == rows.len() * columns, "rows {rows:?} of {shape:?} into {}", out.len());
     rows.start * columns
-}
-
-/// Opens a `.gguf` file or a Hugging Face folder (config.json and *.safetensors). Reads the headers only, and checks that
-/// every weight the architecture needs is there in its right shape.
-pub fn open(path: &Path) -> Result<Box<dyn Checkpoint>, ModelError> {
-    let metadata = std::fs::metadata(path).map_err(|e| ModelError::io(path, e))?;
-    if metadata.is_dir() { Ok(Box::new(crate::hf::HfFolder::open(path)?)) } else { Ok(Box::new(crate::gguf_model::GgufModel::open(path)?)) }
 }

@@ -13,8 +13,9 @@ use agent0_compute::{Compute, Isa};
 use agent0_engine::EngineError;
 use safetensors::Dtype;
 
-use crate::checkpoint::{Checkpoint, open};
+use crate::checkpoint::Checkpoint;
 use crate::error::ModelError;
+use crate::files::open;
 use crate::gguf::GgufFile;
 use crate::gguf_vocabulary::GgufVocabulary;
 use crate::merge::Merged;

@@ -9,9 +9,7 @@ use crate::config::{Architecture, ModelConfig};
 use crate::error::ModelError;
 use crate::frequencies::RopeScaling;
 use crate::gguf::{GgufFile, Value};
-
-/// GGUF's token type of entries that only fill up the embedding.
-pub(crate) const UNUSED_TOKEN: i64 = 5;
+use crate::gguf_vocabulary::UNUSED_TOKEN;
 
 const EMBEDDING: &str = "token_embd.weight";
 const HEAD: &str = "output.weight";

@@ -11,7 +11,6 @@ use tokenizers::{AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWra
 use crate::chat::ControlToken;
 use crate::error::ModelError;
 use crate::gguf::{GgufFile, Value};
-use crate::gguf_model::UNUSED_TOKEN;
 use crate::vocabulary::Vocabulary;
 
 /// GGUF's token type of ordinary tokens.
@@ -20,6 +19,8 @@ const NORMAL_TOKEN: i64 = 1;
 const CONTROL_TOKEN: i64 = 3;
 /// GGUF's token type of markup that models may write as part of an answer.
 const USER_TOKEN: i64 = 4;
+/// GGUF's token type of entries that only fill up the embedding.
+pub(crate) const UNUSED_TOKEN: i64 = 5;
 
 /// What a GGUF file says about tokens.
 pub(crate) struct GgufVocabulary<'a> {

@@ -9,16 +9,14 @@ use std::path::{Path, PathBuf};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 use crate::blocks::BlockType;
 use crate::checkpoint::{Checkpoint, LayerTensor, Tensor, all_tensors, part};
 use crate::config::{Architecture, ModelConfig};
 use crate::error::ModelError;
 use crate::frequencies::RopeScaling;
-
-/// Longest JSON file that is read; tokenizers have a few tens of megabytes.
-const MAX_JSON: u64 = 256 << 20;
+use crate::hf_json::{MAX_JSON, read_json};
+use crate::hf_vocabulary::count_tokens;
 
 /// A model in a Hugging Face folder.
 pub(crate) struct HfFolder {
@@ -43,7 +41,7 @@ impl HfFolder {
         let raw: RawConfig = read_json(&config_path)?
             .ok_or_else(|| ModelError::NotAModel { path: folder.to_owned(), cause: "the folder has no config.json".to_owned() })?;
         let shards = shard_paths(folder)?.iter().map(|path| Shard::open(path)).collect::<Result<Vec<_>, _>>()?;
-        let tokens = crate::vocabulary::count_tokens(folder)?;
+        let tokens = count_tokens(folder)?;
         let has_head = shards.iter().any(|shard| shard.metadata.info("lm_head.weight").is_some());
         let mut config = raw.resolve(&config_path, tokens, has_head)?;
         config.hf_base = hub_name(folder).or(config.hf_base);
@@ -172,29 +170,6 @@ fn hub_name(folder: &Path) -> Option<String> {
     let parts = folder.components().rev().filter_map(|part| part.as_os_str().to_str());
     let (org, model) = parts.take(3).find_map(|part| part.strip_prefix("models--"))?.split_once("--")?;
     Some(format!("{org}/{model}"))
-}
-
-/// A JSON file's content; `None` when there is no such file.
-pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ModelError> {
-    match read_text(path)? {
-        Some(text) => serde_json::from_str(&text).map(Some).map_err(|e| ModelError::damaged(path, e.to_string())),
-        None => Ok(None),
-    }
-}
-
-/// A text file's content; `None` when there is no such file.
-pub(crate) fn read_text(path: &Path) -> Result<Option<String>, ModelError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(ModelError::io(path, e)),
-    };
-    let mut text = String::new();
-    file.take(MAX_JSON + 1).read_to_string(&mut text).map_err(|e| ModelError::io(path, e))?;
-    if text.len() as u64 > MAX_JSON {
-        return Err(ModelError::damaged(path, format!("it is longer than {MAX_JSON} bytes")));
-    }
-    Ok(Some(text))
 }
 
 /// config.json as transformers writes it, of version 5 (`rope_parameters`) and before.

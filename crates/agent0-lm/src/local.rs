@@ -16,8 +16,8 @@ use agent0_engine::{
 };
 use tokio::sync::oneshot;
 
-use crate::checkpoint::open;
 use crate::error::ModelError;
+use crate::files::open;
 use crate::lora::{LoraGradient, LoraWeights};
 use crate::memory::{self, PROMPT_TOKENS, Wishes};
 use crate::model::Model;

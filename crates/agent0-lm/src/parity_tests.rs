@@ -8,8 +8,9 @@ use agent0_compute::{Compute, Dtype, Isa, rms_norm};
 use agent0_engine::{Datum, PolicyLoss};
 use safetensors::SafeTensors;
 
-use crate::checkpoint::{LayerTensor, Tensor, open};
+use crate::checkpoint::{LayerTensor, Tensor};
 use crate::export::{Export, WeightFormat, export_model};
+use crate::files::open;
 use crate::head::Head;
 use crate::lora::{LoraGradient, LoraWeights};
 use crate::model::Model;

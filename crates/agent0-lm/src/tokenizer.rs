@@ -6,7 +6,8 @@ use agent0_engine::{Codec, CodecError, Message, TokenId};
 
 use crate::chat::{ChatTemplate, ControlToken, Piece};
 use crate::error::ModelError;
-use crate::vocabulary::{self, Vocabulary};
+use crate::files;
+use crate::vocabulary::Vocabulary;
 
 /// Control tokens that end a turn wherever a vocabulary has them.
 const TURN_ENDS: [&str; 2] = ["<|endoftext|>", "<|im_end|>"];
@@ -24,7 +25,7 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// Reads the tokenizer of a `.gguf` file or of a Hugging Face folder (tokenizer.json).
     pub fn open(path: &Path) -> Result<Self, ModelError> {
-        let vocabulary = vocabulary::read(path)?;
+        let vocabulary = files::vocabulary(path)?;
         let bytes = TokenBytes::new(&vocabulary);
         let mut stop_tokens = vocabulary.eos_ids;
         stop_tokens.extend(vocabulary.controls.iter().filter(|c| TURN_ENDS.contains(&c.text.as_str())).map(|c| c.id));

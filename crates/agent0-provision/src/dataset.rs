@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use crate::cache::Cache;
-use crate::model::Sources;
 use crate::progress::Progress;
 use crate::repo_name::RepoName;
+use crate::sources::Sources;
 use crate::wanted::{Wanted, matching_files};
 use crate::{ProvisionError, repo};
 

@@ -33,6 +33,7 @@ mod python_env;
 mod registry;
 mod repo;
 mod repo_name;
+mod sources;
 mod wanted;
 mod wheels;
 

@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 use crate::cache::{Cache, lock, remove};
 use crate::checked::Expected;
 use crate::digest::{is_stamped, write_stamp};
-use crate::hub::{Hub, HubPath, SOURCE};
+use crate::hub::{HubPath, SOURCE};
 use crate::hub_layout::RepoFolder;
 use crate::progress::{Event, Progress};
 use crate::python::Python;
 use crate::registry::{ModelEntry, find_model, models};
 use crate::repo_name::{RepoKind, RepoName};
+use crate::sources::Sources;
 use crate::wanted::Wanted;
-use crate::{ProvisionError, hub_settings, repo, wheels};
+use crate::{ProvisionError, repo, wheels};
 
 /// The path of a model: an existing file or folder as it is; the folder of a hub repository (`org/name` or
 /// `org/name@revision`), or the file of a registry name, from the cache, fetched first if need be.
@@ -71,19 +72,6 @@ pub fn verify_model(cache: &Cache, entry: &ModelEntry, progress: Progress) -> Re
     expected(entry).check(&place.file, progress)?;
     write_stamp(&place.stamp, &place.file, entry.sha256)?;
     Ok(Some(place.file))
-}
-
-/// Where a model or dataset can come from, besides the cache.
-pub(crate) struct Sources {
-    pub(crate) hub_cache: Option<PathBuf>,
-    pub(crate) hub: Option<Hub>,
-    pub(crate) python: Option<PathBuf>,
-}
-
-impl Sources {
-    pub(crate) fn from_env() -> Self {
-        Self { hub_cache: hub_settings::cache_folder(), hub: Hub::from_env(), python: None }
-    }
 }
 
 /// Where a model and what belongs to it lie in the cache.

@@ -11,10 +11,10 @@ use crate::folder_stamp::FolderStamp;
 use crate::hub::{Hub, HubPath, Query, SOURCE};
 use crate::hub_layout::RepoFolder;
 use crate::hub_listing::Listing;
-use crate::model::Sources;
 use crate::model_files::RepoFile;
 use crate::progress::{Event, Progress};
 use crate::repo_name::RepoName;
+use crate::sources::Sources;
 use crate::wanted::Wanted;
 use crate::{ProvisionError, human_bytes};
 

@@ -9,7 +9,7 @@ use crate::config::{Architecture, ModelConfig, RopeScaling};
 use crate::error::ModelError;
 use crate::frequencies::as_llama3;
 use crate::gguf_vocabulary::GgufVocabulary;
-use crate::hf::read_json;
+use crate::hf_json::read_json;
 
 /// The folder's own, in the new number format and without the name that it was downloaded by: the weights are others now.
 pub(super) fn of_folder(folder: &Path, config: &ModelConfig, format: WeightFormat) -> Result<Value, ModelError> {
@@ -98,7 +98,7 @@ fn number(value: f32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::open;
+    use crate::files::open;
     use crate::gguf::GgufFile;
 
     fn fixture(name: &str) -> std::path::PathBuf {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fake_hub::{Answer, fake_hub, quiet};
+use crate::hub::Hub;
 use crate::python::write_script;
 use crate::registry::{HubFile, WheelParts};
 use std::fs::File;
