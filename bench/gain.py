@@ -25,10 +25,10 @@ from statistics import fmean
 KINDS = {True: "with a program", False: "without"}
 
 
-def answers(folder: str) -> dict[str, dict[tuple[str, int], dict]]:
-    """All answers with the tool, by benchmark, question and number."""
+def answers(folder: str, tool: str = "on") -> dict[str, dict[tuple[str, int], dict]]:
+    """All answers with the tool (or without: `off`), by benchmark, question and number."""
     with open(os.path.join(folder, "results.json"), encoding="utf-8") as file:
-        scores = [score for score in json.load(file)["results"] if score["tool"] == "on"]
+        scores = [score for score in json.load(file)["results"] if score["tool"] == tool]
     found = {}
     for score in scores:
         asked = {question for question, _ in score["questions"]}
