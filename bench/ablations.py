@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Tells what each part of the method is worth: the ablations that `results.py` ran, held against the preset's executor of the same seed and iteration.
 
-Reads the runs and the scores of one folder. Each row has the tasks that a run kept, the share of problems its executor solves, and the difference to
-the untrained model (in brackets) and to the preset's executor, with McNemar's exact test (* p < 0.05, ** p < 0.01). The last columns leave one kind of problem
-out, of which an executor solves nearly all or hardly any: `--apart KIND` counts it by itself. Below the seeds of an ablation stands the mean of their
-differences to the preset, with its standard error over seeds.
+Reads the runs and the scores of one folder. Each row has the tasks that a run kept, the share of problems its executor solves, the difference to the
+untrained model asked in the same way (in brackets) and that to the preset's executor, with McNemar's exact test (* p < 0.05, ** p < 0.01). The last columns
+leave one kind of problem out, of which an executor solves nearly all or hardly any: `--apart KIND` counts it by itself. Below the seeds of an ablation stands
+the mean of their differences to the preset, with its standard error over seeds.
 
     python3 bench/ablations.py results
 
@@ -67,8 +67,9 @@ def told(points: float, stars: str) -> str:
 class Table:
     """The rows, one after another."""
 
-    def __init__(self, args: argparse.Namespace, base: Answers):
-        self.args, self.base = args, base
+    def __init__(self, args: argparse.Namespace, untrained: dict[str, Answers | None]):
+        """`untrained`: the answers of the model before training, with the tool `on` and `off`."""
+        self.args, self.untrained = args, untrained
 
     def apart(self, of: Answers) -> tuple[Answers, Answers]:
         """The kind of problem that is counted by itself, and all others."""
@@ -76,18 +77,18 @@ class Table:
         return {key: of[key] for key in of if is_apart(key)}, {key: of[key] for key in of if not is_apart(key)}
 
     def head(self) -> str:
-        one, others = map(len, self.apart(self.base))
+        one, others = map(len, self.apart(self.untrained["on"]))
         titles = ["", "seed", "kept", f"{self.args.bench}, {one + others}", "against the preset", f"{self.args.apart}, right of {one}"]
         titles += [f"the other {others}", "against the preset", "programs", "answered"]
         return "| " + " | ".join(titles) + " |\n|" + "---|" * len(titles)
 
-    def row(self, title: str, seed: str, kept: str, of: Answers, preset: Answers | None) -> tuple[float, float] | None:
+    def row(self, title: str, seed: str, kept: str, of: Answers, before: Answers | None, preset: Answers | None) -> tuple[float, float] | None:
         """Prints a row, and returns its two differences to the preset."""
         one, others = self.apart(of)
-        sides = [(self.base, of, preset), (self.apart(self.base)[1], others, self.apart(preset)[1] if preset else None)]
+        without_one = lambda answers: self.apart(answers)[1] if answers else None
         cells, differences = [], []
-        for base, these, full in sides:
-            against = "" if base is these or of is self.base else f" ({told(*difference(base, these))})"
+        for these, base, full in [(of, before, preset), (others, without_one(before), without_one(preset))]:
+            against = f" ({told(*difference(base, these))})" if base else ""
             cells += [f"{accuracy(these):.1f}{against}", told(*difference(full, these)) if full else ""]
             differences += [difference(full, these)[0]] if full else []
         cells.insert(2, str(sum(record["correct"] for record in one.values())))
@@ -109,20 +110,21 @@ def main() -> None:
     parser.add_argument("--apart", default="lcm", metavar="KIND", help="problems whose id begins so are counted by themselves (lcm)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2], help="1 2")
     args = parser.parse_args()
-    base = scores(args, "base")
-    if not base:
+    untrained = {tool: scores(args, "base", tool) for tool in ("on", "off")}
+    if not untrained["on"]:
         parser.error(f"{args.folder} has no scores of the untrained model on {args.bench}")
-    table = Table(args, base)
+    table = Table(args, untrained)
     print(table.head())
-    table.row("untrained", "", "", base, None)
-    if without := scores(args, "base", "off"):
-        table.row("untrained, no tool", "", "", without, None)
+    for tool, title in (("on", "untrained"), ("off", "untrained, no tool")):
+        if untrained[tool]:
+            table.row(title, "", "", untrained[tool], None, None)
     for name in ["seed", *(name for name in TITLES if name in ABLATIONS)]:
         differences = []
         for seed in args.seeds:
             run = f"{name}-{seed}"
-            if of := scores(args, f"{run}-1", "off" if name == "no-tool" else "on"):
-                differences.append(table.row(TITLES[name], str(seed), kept(args, run), of, scores(args, f"seed-{seed}-1") if name != "seed" else None))
+            tool, preset = "off" if name == "no-tool" else "on", None if name == "seed" else scores(args, f"seed-{seed}-1")
+            if of := scores(args, f"{run}-1", tool):
+                differences.append(table.row(TITLES[name], str(seed), kept(args, run), of, untrained[tool], preset))
         if len(differences) > 1 and all(differences):
             table.mean(TITLES[name], differences)
 
