@@ -19,7 +19,6 @@ from contextlib import closing
 from statistics import fmean, stdev
 
 from gain import answers
-from results import ABLATIONS
 
 TITLES = {
     "seed": "the preset",
@@ -67,22 +66,21 @@ def told(points: float, stars: str) -> str:
 class Table:
     """The rows, one after another."""
 
-    def __init__(self, args: argparse.Namespace, untrained: dict[str, Answers | None]):
-        """`untrained`: the answers of the model before training, with the tool `on` and `off`."""
-        self.args, self.untrained = args, untrained
+    def __init__(self, args: argparse.Namespace):
+        self.args = args
 
     def apart(self, of: Answers) -> tuple[Answers, Answers]:
         """The kind of problem that is counted by itself, and all others."""
         is_apart = lambda key: key[0].startswith(self.args.apart)
         return {key: of[key] for key in of if is_apart(key)}, {key: of[key] for key in of if not is_apart(key)}
 
-    def head(self) -> str:
-        one, others = map(len, self.apart(self.untrained["on"]))
+    def head(self, asked: Answers) -> str:
+        one, others = map(len, self.apart(asked))
         titles = ["", "seed", "kept", f"{self.args.bench}, {one + others}", "against the preset", f"{self.args.apart}, right of {one}"]
         titles += [f"the other {others}", "against the preset", "programs", "answered"]
         return "| " + " | ".join(titles) + " |\n|" + "---|" * len(titles)
 
-    def row(self, title: str, seed: str, kept: str, of: Answers, before: Answers | None, preset: Answers | None) -> tuple[float, float] | None:
+    def row(self, title: str, seed: str, tasks: str, of: Answers, before: Answers | None, preset: Answers | None) -> tuple[float, float] | None:
         """Prints a row, and returns its two differences to the preset."""
         one, others = self.apart(of)
         without_one = lambda answers: self.apart(answers)[1] if answers else None
@@ -94,7 +92,7 @@ class Table:
         cells.insert(2, str(sum(record["correct"] for record in one.values())))
         cells += [f"{fmean(len(record['tool_calls']) for record in of.values()):.2f}"]
         cells += [f"{100 * fmean(record['answer'] is not None for record in of.values()):.0f} %"]
-        print(f"| {title} | {seed} | {kept} | " + " | ".join(cells) + " |")
+        print(f"| {title} | {seed} | {tasks} | " + " | ".join(cells) + " |")
         return tuple(differences) if differences else None
 
     def mean(self, title: str, differences: list[tuple[float, float]]) -> None:
@@ -113,20 +111,20 @@ def main() -> None:
     untrained = {tool: scores(args, "base", tool) for tool in ("on", "off")}
     if not untrained["on"]:
         parser.error(f"{args.folder} has no scores of the untrained model on {args.bench}")
-    table = Table(args, untrained)
-    print(table.head())
+    table = Table(args)
+    print(table.head(untrained["on"]))
     for tool, title in (("on", "untrained"), ("off", "untrained, no tool")):
         if untrained[tool]:
             table.row(title, "", "", untrained[tool], None, None)
-    for name in ["seed", *(name for name in TITLES if name in ABLATIONS)]:
+    for name, title in TITLES.items():
         differences = []
         for seed in args.seeds:
             run = f"{name}-{seed}"
             tool, preset = "off" if name == "no-tool" else "on", None if name == "seed" else scores(args, f"seed-{seed}-1")
             if of := scores(args, f"{run}-1", tool):
-                differences.append(table.row(TITLES[name], str(seed), kept(args, run), of, untrained[tool], preset))
+                differences.append(table.row(title, str(seed), kept(args, run), of, untrained[tool], preset))
         if len(differences) > 1 and all(differences):
-            table.mean(TITLES[name], differences)
+            table.mean(title, differences)
 
 
 if __name__ == "__main__":
